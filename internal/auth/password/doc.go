@@ -27,7 +27,8 @@
 //
 // A stored hash can come from an administrator or an import and names its own cost, so that cost is bounded by [Limits]
 // before any work is done. Hashing is CPU bound; servers use a [Verifier], which bounds how many hashes are computed at
-// once and how many callers may wait. A caller that finds no such account, or one without a password, calls VerifyNobody, which takes the time of a
-// real check, so that the time of an answer does not tell whether an account exists. (An account that still has a hash
-// in one of the older formats takes the time of that format until its first successful login replaces the hash.)
+// once and how many callers may wait. A caller that finds no such account, or one without a password, calls
+// VerifyNobody, which takes the time of a real check, so that the time of an answer does not tell whether an account
+// exists. (An account that still has a hash in one of the older formats takes the time of that format until its first
+// successful login replaces the hash.)
 package password
