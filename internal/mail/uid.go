@@ -131,3 +131,10 @@ func (s UIDSet) String() string {
 	}
 	return string(b)
 }
+
+// HotRow is what a view of a mailbox knows about a message.
+type HotRow struct {
+	UID    UID
+	ModSeq ModSeq
+	Flags  Flags
+}

@@ -255,7 +255,9 @@ type Messages interface {
 
 	// Changes returns what happened in a mailbox after since, as state: applying
 	// it to a copy that has everything up to since, or to a newer one, gives the
-	// mailbox as of ChangeSet.To. Errors: NoMailbox.
+	// mailbox as of ChangeSet.To. Messages become visible in the order of their
+	// UIDs: no later set shows a new message with a UID below one that was shown.
+	// Errors: NoMailbox.
 	Changes(ctx context.Context, acct mail.AccountID, mbox mail.MailboxID, since mail.ModSeq) (*ChangeSet, error)
 }
 
@@ -430,18 +432,11 @@ const (
 
 // FlagResult is the outcome of UpdateFlags.
 type FlagResult struct {
-	ModSeq   mail.ModSeq // of the changed messages; 0 when nothing changed
-	Changed  []HotRow    // really changed, ascending
-	Modified mail.UIDSet // left alone because of UnchangedSince
+	ModSeq   mail.ModSeq   // of the changed messages; 0 when nothing changed
+	Changed  []mail.HotRow // really changed, ascending
+	Modified mail.UIDSet   // left alone because of UnchangedSince
 	// Existing are all messages of the set that exist, changed or not, ascending.
-	Existing []HotRow
-}
-
-// HotRow is what a view knows about a message.
-type HotRow struct {
-	UID    mail.UID
-	ModSeq mail.ModSeq
-	Flags  mail.Flags
+	Existing []mail.HotRow
 }
 
 // CopyResult is the outcome of Copy and Move: pairs of UIDs, ascending.
@@ -464,7 +459,7 @@ type ChangeSet struct {
 	To      mail.ModSeq
 	UIDNext mail.UID
 	// Changed are the messages that exist and changed after since, by UID.
-	Changed []HotRow
+	Changed []mail.HotRow
 	// Expunged are UIDs removed after since.
 	Expunged mail.UIDSet
 	// Whole is set when the engine no longer knows what was removed after since:

@@ -1,0 +1,94 @@
+package mailbox
+
+import (
+	"context"
+	"iter"
+
+	"mallard/internal/mail"
+	"mallard/internal/store"
+)
+
+// Stage takes in the content of a message, see store.Messages.Stage.
+func (s *Service) Stage(ctx context.Context, c *store.Content) (store.Staged, error) {
+	return s.store.Stage(ctx, c)
+}
+
+// Append stores messages at the end of a mailbox, all or none. The account's
+// quota is applied.
+func (s *Service) Append(ctx context.Context, acct mail.AccountID, mbox mail.MailboxID, in ...store.Append) ([]store.Appended, error) {
+	quota, err := s.quota(ctx, acct)
+	if err != nil {
+		return nil, err
+	}
+	for i := range in {
+		in[i].Quota = quota
+	}
+	out, err := s.store.Append(ctx, acct, mbox, in)
+	if err != nil {
+		return nil, err
+	}
+	s.changed(ctx, acct, mbox)
+	return out, nil
+}
+
+// Fetch yields messages, see store.Messages.Fetch.
+func (s *Service) Fetch(ctx context.Context, acct mail.AccountID, mbox mail.MailboxID, q store.FetchQuery) iter.Seq2[*store.Row, error] {
+	return s.store.Fetch(ctx, acct, mbox, q)
+}
+
+// Open returns the content of a message, see store.Messages.Open.
+func (s *Service) Open(ctx context.Context, acct mail.AccountID, mbox mail.MailboxID, uid mail.UID) (store.Body, error) {
+	return s.store.Open(ctx, acct, mbox, uid)
+}
+
+// UpdateFlags changes flags, see store.Messages.UpdateFlags.
+func (s *Service) UpdateFlags(ctx context.Context, acct mail.AccountID, mbox mail.MailboxID, u store.FlagUpdate) (*store.FlagResult, error) {
+	res, err := s.store.UpdateFlags(ctx, acct, mbox, u)
+	if err != nil {
+		return nil, err
+	}
+	if res.ModSeq != 0 {
+		s.changed(ctx, acct, mbox)
+	}
+	return res, nil
+}
+
+// Copy copies messages, see store.Messages.Copy. The account's quota is applied.
+func (s *Service) Copy(ctx context.Context, acct mail.AccountID, from, to mail.MailboxID, uids mail.UIDSet) (*store.CopyResult, error) {
+	quota, err := s.quota(ctx, acct)
+	if err != nil {
+		return nil, err
+	}
+	res, err := s.store.Copy(ctx, acct, from, to, uids, quota)
+	if err != nil {
+		return nil, err
+	}
+	if len(res.To) > 0 {
+		s.changed(ctx, acct, to)
+	}
+	return res, nil
+}
+
+// Move moves messages, see store.Messages.Move.
+func (s *Service) Move(ctx context.Context, acct mail.AccountID, from, to mail.MailboxID, uids mail.UIDSet) (*store.CopyResult, error) {
+	res, err := s.store.Move(ctx, acct, from, to, uids)
+	if err != nil {
+		return nil, err
+	}
+	if len(res.To) > 0 {
+		s.changed(ctx, acct, from, to)
+	}
+	return res, nil
+}
+
+// Expunge removes messages, see store.Messages.Expunge.
+func (s *Service) Expunge(ctx context.Context, acct mail.AccountID, mbox mail.MailboxID, uids mail.UIDSet, onlyDeleted bool) (*store.ExpungeResult, error) {
+	res, err := s.store.Expunge(ctx, acct, mbox, uids, onlyDeleted)
+	if err != nil {
+		return nil, err
+	}
+	if len(res.UIDs) > 0 {
+		s.changed(ctx, acct, mbox)
+	}
+	return res, nil
+}

@@ -1,0 +1,103 @@
+// Package mailbox is what the mail store does with mailboxes and messages,
+// free of any protocol: names and hierarchy, append, copy, move, flags, expunge,
+// search, and views, which are mailboxes as a session sees them.
+//
+// Every change goes through Service, so that those who watch the account are
+// told about it. The package knows the storage contract and the event contract;
+// it must not import an engine, a bus, or a protocol.
+package mailbox
+
+import (
+	"context"
+	"log/slog"
+
+	"mallard/internal/event"
+	"mallard/internal/mail"
+	"mallard/internal/store"
+)
+
+// Store is the part of the storage contract that mailboxes need.
+type Store interface {
+	store.Mailboxes
+	store.Messages
+	store.Journal
+}
+
+// Options configures a Service.
+type Options struct {
+	Store Store
+	Bus   event.Bus
+	Log   *slog.Logger
+	// MaxMailboxes limits the mailboxes of an account; 0 means 1500.
+	MaxMailboxes int
+	// Quota returns the limit of an account in octets, 0 for none. It is asked
+	// before each append and copy.
+	Quota func(ctx context.Context, acct mail.AccountID) (int64, error)
+}
+
+// Service offers the operations on mailboxes and messages. It is safe for
+// concurrent use.
+type Service struct {
+	store        Store
+	bus          event.Bus
+	log          *slog.Logger
+	maxMailboxes int
+	quota        func(ctx context.Context, acct mail.AccountID) (int64, error)
+	views        viewTable
+}
+
+// DefaultMaxMailboxes is the limit of mailboxes of one account.
+const DefaultMaxMailboxes = 1500
+
+// New returns a service.
+func New(o Options) *Service {
+	s := &Service{
+		store: o.Store, bus: o.Bus, log: o.Log,
+		maxMailboxes: o.MaxMailboxes, quota: o.Quota,
+	}
+	if s.maxMailboxes == 0 {
+		s.maxMailboxes = DefaultMaxMailboxes
+	}
+	if s.log == nil {
+		s.log = slog.New(slog.DiscardHandler)
+	}
+	if s.quota == nil {
+		s.quota = func(context.Context, mail.AccountID) (int64, error) { return 0, nil }
+	}
+	s.views.init()
+	return s
+}
+
+// Subscribe starts to collect the events of an account.
+func (s *Service) Subscribe(ctx context.Context, acct mail.AccountID) (event.Subscription, error) {
+	return s.bus.Subscribe(ctx, acct)
+}
+
+// publish tells the sessions of the account. The change has been made whatever
+// happens here, so a failure is logged and the sessions find out by themselves.
+func (s *Service) publish(ctx context.Context, e event.Event) {
+	if err := s.bus.Publish(context.WithoutCancel(ctx), e); err != nil {
+		s.log.WarnContext(ctx, "publish event", "account", e.Account, "mailbox", e.Mailbox, "error", err)
+	}
+}
+
+func (s *Service) changed(ctx context.Context, acct mail.AccountID, boxes ...mail.MailboxID) {
+	for _, b := range boxes {
+		s.publish(ctx, event.Event{Account: acct, Kind: event.Changed, Mailbox: b})
+	}
+}
+
+// Logout ends all sessions of an account, telling them why.
+func (s *Service) Logout(ctx context.Context, acct mail.AccountID, reason string) {
+	s.publish(ctx, event.Event{Account: acct, Kind: event.Logout, Reason: reason})
+}
+
+// JournalHead returns the id of the newest journal entry of the account.
+func (s *Service) JournalHead(ctx context.Context, acct mail.AccountID) (mail.JournalID, error) {
+	return s.store.JournalHead(ctx, acct)
+}
+
+// ReadJournal returns at most limit entries after the given id.
+func (s *Service) ReadJournal(ctx context.Context, acct mail.AccountID, after mail.JournalID, limit int) ([]store.JournalEntry, error) {
+	return s.store.ReadJournal(ctx, acct, after, limit)
+}

@@ -1,0 +1,189 @@
+package mailbox
+
+import (
+	"context"
+	"fmt"
+
+	"mallard/internal/event"
+	"mallard/internal/mail"
+	"mallard/internal/store"
+)
+
+// List returns the mailboxes of an account in ascending order of their paths.
+func (s *Service) List(ctx context.Context, acct mail.AccountID) ([]*mail.Mailbox, error) {
+	return s.store.ListMailboxes(ctx, acct)
+}
+
+// Get returns a mailbox by its id.
+func (s *Service) Get(ctx context.Context, acct mail.AccountID, id mail.MailboxID) (*mail.Mailbox, error) {
+	return s.store.Mailbox(ctx, acct, id)
+}
+
+// Lookup returns a mailbox by its name, in any spelling that CanonicalName accepts.
+func (s *Service) Lookup(ctx context.Context, acct mail.AccountID, name string) (*mail.Mailbox, error) {
+	path, err := mail.CanonicalName(name)
+	if err != nil {
+		return nil, mail.NewError(mail.CodeNoMailbox, "no such mailbox")
+	}
+	return s.store.MailboxByPath(ctx, acct, path)
+}
+
+// ByUse returns the mailbox with a special use.
+func (s *Service) ByUse(ctx context.Context, acct mail.AccountID, use mail.SpecialUse) (*mail.Mailbox, error) {
+	boxes, err := s.store.ListMailboxes(ctx, acct)
+	if err != nil {
+		return nil, err
+	}
+	for _, b := range boxes {
+		if b.SpecialUse == use {
+			return b, nil
+		}
+	}
+	return nil, mail.NewError(mail.CodeNoMailbox, fmt.Sprintf("no mailbox with special use %s", use))
+}
+
+// Create makes a mailbox. in.Path is canonicalised. With parents the missing
+// superior mailboxes are made first, as RFC 3501, 6.3.3 asks for, so that no
+// name ever stands below one that cannot be selected.
+func (s *Service) Create(ctx context.Context, acct mail.AccountID, in mail.Mailbox, parents bool) (*mail.Mailbox, error) {
+	path, err := mail.CanonicalName(in.Path)
+	if err != nil {
+		return nil, err
+	}
+	if parents {
+		if err := s.createParents(ctx, acct, path); err != nil {
+			return nil, err
+		}
+	}
+	in.Path = path
+	box, err := s.store.CreateMailbox(ctx, acct, in, s.maxMailboxes)
+	if err != nil {
+		return nil, err
+	}
+	s.changed(ctx, acct, box.ID)
+	return box, nil
+}
+
+func (s *Service) createParents(ctx context.Context, acct mail.AccountID, path string) error {
+	parent := mail.ParentName(path)
+	if parent == "" {
+		return nil
+	}
+	_, err := s.store.MailboxByPath(ctx, acct, parent)
+	if mail.CodeOf(err) != mail.CodeNoMailbox || err == nil {
+		return err
+	}
+	// The mailbox itself may exist although its parent does not.
+	if _, err := s.store.MailboxByPath(ctx, acct, path); err == nil {
+		return mail.NewError(mail.CodeExists, "mailbox already exists")
+	}
+	_, err = s.Create(ctx, acct, mail.Mailbox{Path: parent, Subscribed: true}, true)
+	if mail.CodeOf(err) == mail.CodeExists {
+		return nil
+	}
+	return err
+}
+
+// Rename gives a mailbox a new name. With inferiors the mailboxes below move
+// along in the same step (RFC 3501, 6.3.5) and missing superiors of the new name
+// are made. INBOX cannot be renamed; see MoveInbox.
+func (s *Service) Rename(ctx context.Context, acct mail.AccountID, id mail.MailboxID, name string, inferiors bool) error {
+	path, err := mail.CanonicalName(name)
+	if err != nil {
+		return err
+	}
+	box, err := s.store.Mailbox(ctx, acct, id)
+	if err != nil {
+		return err
+	}
+	if box.Path == mail.Inbox || box.Hidden {
+		return mail.NewError(mail.CodeForbidden, "this mailbox cannot be renamed")
+	}
+	if mail.IsInferior(path, box.Path) && inferiors {
+		return mail.NewError(mail.CodeInvalid, "a mailbox cannot be moved below itself")
+	}
+	renames := []store.Rename{{ID: id, Path: path}}
+	if inferiors {
+		more, err := s.inferiors(ctx, acct, box.Path, path)
+		if err != nil {
+			return err
+		}
+		renames = append(renames, more...)
+		if err := s.createParents(ctx, acct, path); err != nil {
+			return err
+		}
+	}
+	if err := s.store.RenameMailboxes(ctx, acct, renames); err != nil {
+		return err
+	}
+	for _, r := range renames {
+		s.changed(ctx, acct, r.ID)
+	}
+	return nil
+}
+
+func (s *Service) inferiors(ctx context.Context, acct mail.AccountID, from, to string) ([]store.Rename, error) {
+	boxes, err := s.store.ListMailboxes(ctx, acct)
+	if err != nil {
+		return nil, err
+	}
+	var out []store.Rename
+	for _, b := range boxes {
+		if !mail.IsInferior(b.Path, from) {
+			continue
+		}
+		path, err := mail.CanonicalName(to + b.Path[len(from):])
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, store.Rename{ID: b.ID, Path: path})
+	}
+	return out, nil
+}
+
+// MoveInbox is what RENAME of INBOX means (RFC 3501, 6.3.5): a new mailbox is
+// made and gets all messages of INBOX, which stays and is empty.
+func (s *Service) MoveInbox(ctx context.Context, acct mail.AccountID, name string) error {
+	inbox, err := s.store.MailboxByPath(ctx, acct, mail.Inbox)
+	if err != nil {
+		return err
+	}
+	box, err := s.Create(ctx, acct, mail.Mailbox{Path: name, Subscribed: true}, true)
+	if err != nil {
+		return err
+	}
+	_, err = s.Move(ctx, acct, inbox.ID, box.ID, mail.AllUIDs())
+	return err
+}
+
+// Delete removes a mailbox with its messages. Mailboxes below it stay. INBOX,
+// hidden mailboxes and those with a special use cannot be deleted.
+func (s *Service) Delete(ctx context.Context, acct mail.AccountID, id mail.MailboxID) error {
+	box, err := s.store.Mailbox(ctx, acct, id)
+	if err != nil {
+		return err
+	}
+	if box.Path == mail.Inbox || box.Hidden || box.SpecialUse != "" {
+		return mail.NewError(mail.CodeForbidden, "this mailbox cannot be deleted")
+	}
+	if err := s.store.DeleteMailbox(ctx, acct, id); err != nil {
+		return err
+	}
+	s.publish(ctx, event.Event{Account: acct, Kind: event.Drop, Mailbox: id})
+	s.changed(ctx, acct, id)
+	return nil
+}
+
+// Update changes the settings of a mailbox, see store.Mailboxes.UpdateMailbox.
+func (s *Service) Update(ctx context.Context, acct mail.AccountID, id mail.MailboxID, change func(*mail.Mailbox) error) (*mail.Mailbox, error) {
+	return s.store.UpdateMailbox(ctx, acct, id, change)
+}
+
+// Subscribed sets whether a mailbox is subscribed.
+func (s *Service) Subscribed(ctx context.Context, acct mail.AccountID, id mail.MailboxID, on bool) error {
+	_, err := s.store.UpdateMailbox(ctx, acct, id, func(b *mail.Mailbox) error {
+		b.Subscribed = on
+		return nil
+	})
+	return err
+}

@@ -1,0 +1,376 @@
+package mailbox
+
+import (
+	"context"
+	"iter"
+	"slices"
+
+	"mallard/internal/mail"
+)
+
+// View is a mailbox as one session sees it: a list of UIDs whose positions are
+// the message sequence numbers (RFC 3501, 2.3.1.2). It changes only when the
+// session takes an Update, so a sequence number means the same message to client
+// and server at any time.
+//
+// A View belongs to one goroutine.
+type View struct {
+	svc *Service
+	sh  *shared
+
+	uids []mail.UID // what the client knows; may share the array of sh.uids
+	pos  uint64     // number of the next delta to take over
+	told mail.ModSeq
+
+	added    []mail.UID // not told yet, ascending
+	expunged mail.UIDSet
+	flagged  map[mail.UID]mail.ModSeq
+	// own holds flag changes that this session made and has told its client.
+	own map[mail.UID]mail.ModSeq
+
+	recent  mail.UIDSet
+	claim   bool // this session may take messages as recent from others
+	invalid bool
+}
+
+// Update is what may be told to a client now, in this order.
+type Update struct {
+	// Expunged messages, the one with the greatest sequence number first, so that
+	// each number is right at the moment it is told.
+	Expunged []Numbered
+	// Exists is the number of messages now; tell it when Grown is set.
+	Exists int
+	Grown  bool
+	Recent int
+	// Flags are messages whose flags changed, ascending.
+	Flags []NumberedRow
+}
+
+// Numbered is a message with its sequence number.
+type Numbered struct {
+	Seq uint32
+	UID mail.UID
+}
+
+// NumberedRow is a hot row with its sequence number.
+type NumberedRow struct {
+	Seq uint32
+	mail.HotRow
+}
+
+// Empty reports whether there is nothing to tell.
+func (u *Update) Empty() bool { return len(u.Expunged) == 0 && !u.Grown && len(u.Flags) == 0 }
+
+// View opens a mailbox for a session. With claim the session takes over the
+// messages that no session has seen as recent. The caller closes the view.
+// Errors: NoMailbox.
+func (s *Service) View(ctx context.Context, acct mail.AccountID, mbox mail.MailboxID, claim bool) (*View, error) {
+	sh := s.views.acquire(boxKey{acct, mbox})
+	if err := sh.sync(ctx, s.store); err != nil {
+		s.views.release(sh, true)
+		return nil, err
+	}
+	v := &View{svc: s, sh: sh, claim: claim}
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	v.uids = slices.Clip(sh.uids)
+	v.pos = sh.first + uint64(len(sh.log))
+	v.told = sh.to
+	v.claimRecent(v.uids)
+	return v, nil
+}
+
+// Close releases the view.
+func (v *View) Close() {
+	if v.sh != nil {
+		v.svc.views.release(v.sh, v.invalid)
+		v.sh = nil
+	}
+}
+
+// claimRecent must run with sh.mu held.
+func (v *View) claimRecent(uids []mail.UID) {
+	i, _ := slices.BinarySearch(uids, v.sh.recentFrom)
+	for _, u := range uids[i:] {
+		v.recent = v.recent.Append(u)
+	}
+	if n := len(uids); v.claim && n > 0 {
+		v.sh.recentFrom = max(v.sh.recentFrom, uids[n-1]+1)
+	}
+}
+
+// Sync learns what happened since the last call. It changes nothing that the
+// client can see; Take does. Errors: NoMailbox when the mailbox is gone.
+func (v *View) Sync(ctx context.Context) error {
+	if err := v.sh.sync(ctx, v.svc.store); err != nil {
+		v.invalid = v.invalid || mail.CodeOf(err) == mail.CodeNoMailbox
+		return err
+	}
+	v.sh.mu.Lock()
+	defer v.sh.mu.Unlock()
+	if v.pos < v.sh.first {
+		v.compare()
+		return nil
+	}
+	for _, d := range v.sh.log[v.pos-v.sh.first:] {
+		v.takeDelta(&d)
+	}
+	v.pos = v.sh.first + uint64(len(v.sh.log))
+	v.told = v.sh.to
+	return nil
+}
+
+func (v *View) takeDelta(d *delta) {
+	v.added = append(v.added, d.added...)
+	for _, r := range d.flagged {
+		v.markFlagged(r.UID, r.ModSeq)
+	}
+	n := len(v.expunged)
+	for u := range d.expunged.All() {
+		if v.markExpunged(u) {
+			v.expunged = append(v.expunged, mail.UIDRange{First: u, Last: u})
+		}
+	}
+	if len(v.expunged) > n {
+		v.expunged = mail.NormalizeUIDs(v.expunged)
+	}
+}
+
+func (v *View) markFlagged(u mail.UID, ms mail.ModSeq) {
+	if v.own[u] == ms {
+		return
+	}
+	if _, ok := slices.BinarySearch(v.uids, u); !ok {
+		return // not told yet, the client will ask for its flags
+	}
+	if v.flagged == nil {
+		v.flagged = make(map[mail.UID]mail.ModSeq)
+	}
+	v.flagged[u] = ms
+}
+
+// markExpunged reports whether the client knows the message and must be told.
+func (v *View) markExpunged(u mail.UID) bool {
+	delete(v.flagged, u)
+	if i, ok := slices.BinarySearch(v.added, u); ok {
+		v.added = slices.Delete(v.added, i, i+1)
+		return false
+	}
+	_, known := slices.BinarySearch(v.uids, u)
+	return known
+}
+
+// compare finds the changes by comparing the lists, for a session that slept
+// through more changes than are logged.
+func (v *View) compare() {
+	sh := v.sh
+	v.expunged, v.added = nil, nil
+	for _, u := range v.uids {
+		if _, ok := sh.find(u); !ok {
+			v.expunged = v.expunged.Append(u)
+		}
+	}
+	var last mail.UID
+	if n := len(v.uids); n > 0 {
+		last = v.uids[n-1]
+	}
+	for i, u := range sh.uids {
+		if u > last {
+			v.added = append(v.added, u)
+			continue
+		}
+		if sh.modSeqs[i] > v.told {
+			v.markFlagged(u, sh.modSeqs[i])
+		}
+	}
+	v.pos = sh.first + uint64(len(sh.log))
+	v.told = sh.to
+}
+
+// Take applies what Sync found and returns what the client must be told. Without
+// expunge removed messages keep their numbers until a later call, for the
+// commands during which RFC 3501, 7.4.1 forbids EXPUNGE.
+func (v *View) Take(expunge bool) Update {
+	v.sh.mu.Lock()
+	defer v.sh.mu.Unlock()
+	var u Update
+	if expunge && len(v.expunged) > 0 {
+		u.Expunged = v.dropExpunged()
+	}
+	if len(v.added) > 0 {
+		v.claimRecent(v.added)
+		u.Grown = true
+	}
+	v.takeAdded()
+	u.Exists, u.Recent = len(v.uids), v.recent.Count()
+	u.Flags = v.takeFlagged()
+	clear(v.own)
+	return u
+}
+
+func (v *View) dropExpunged() []Numbered {
+	out := make([]Numbered, 0, v.expunged.Count())
+	keep := make([]mail.UID, 0, len(v.uids))
+	for i, uid := range v.uids {
+		if v.expunged.Contains(uid) {
+			out = append(out, Numbered{Seq: uint32(i + 1), UID: uid})
+			continue
+		}
+		keep = append(keep, uid)
+	}
+	slices.Reverse(out)
+	v.uids = keep
+	v.recent = subtract(v.recent, v.expunged)
+	v.expunged = nil
+	return out
+}
+
+// takeAdded appends the new messages to the list. Normally the list is then the
+// shared one, which costs nothing; only when the shared one has moved on, or keeps
+// less because messages still have their numbers here, the session needs its own.
+func (v *View) takeAdded() {
+	if len(v.expunged) == 0 && v.pos == v.sh.first+uint64(len(v.sh.log)) {
+		v.uids = slices.Clip(v.sh.uids)
+	} else if len(v.added) > 0 {
+		v.uids = append(slices.Clip(v.uids), v.added...)
+	}
+	v.added = nil
+}
+
+func (v *View) takeFlagged() []NumberedRow {
+	if len(v.flagged) == 0 {
+		return nil
+	}
+	out := make([]NumberedRow, 0, len(v.flagged))
+	for uid := range v.flagged {
+		i, ok := v.sh.find(uid)
+		seq, known := slices.BinarySearch(v.uids, uid)
+		if ok && known {
+			out = append(out, NumberedRow{Seq: uint32(seq + 1), HotRow: v.sh.row(i)})
+		}
+	}
+	slices.SortFunc(out, func(a, b NumberedRow) int { return int(a.Seq) - int(b.Seq) })
+	clear(v.flagged)
+	return out
+}
+
+// NoteOwn records flag changes that this session made and tells its client
+// itself, so that the next Update does not tell them again.
+func (v *View) NoteOwn(rows []mail.HotRow) {
+	if v.own == nil {
+		v.own = make(map[mail.UID]mail.ModSeq, len(rows))
+	}
+	for _, r := range rows {
+		v.own[r.UID] = r.ModSeq
+		if v.flagged[r.UID] == r.ModSeq {
+			delete(v.flagged, r.UID)
+		}
+	}
+}
+
+// Mailbox returns the id of the mailbox.
+func (v *View) Mailbox() mail.MailboxID { return v.sh.key.mbox }
+
+// Len is the number of messages that the client knows, and the greatest
+// sequence number.
+func (v *View) Len() int { return len(v.uids) }
+
+// UID returns the UID of a sequence number, which must be from 1 to Len.
+func (v *View) UID(seq uint32) mail.UID { return v.uids[seq-1] }
+
+// UIDs are all UIDs in order. The slice must not be changed and is valid until
+// the next Take.
+func (v *View) UIDs() []mail.UID { return v.uids }
+
+// Seq returns the sequence number of a UID.
+func (v *View) Seq(uid mail.UID) (uint32, bool) {
+	i, ok := slices.BinarySearch(v.uids, uid)
+	return uint32(i + 1), ok
+}
+
+// Last returns the UID of the last message, 0 in an empty mailbox.
+func (v *View) Last() mail.UID {
+	if n := len(v.uids); n > 0 {
+		return v.uids[n-1]
+	}
+	return 0
+}
+
+// HighestModSeq is the mod-sequence up to which Sync has learnt every change.
+func (v *View) HighestModSeq() mail.ModSeq { return max(v.told, 1) }
+
+// UIDNext is the next UID of the mailbox as of the last Sync.
+func (v *View) UIDNext() mail.UID {
+	v.sh.mu.Lock()
+	defer v.sh.mu.Unlock()
+	return max(v.sh.uidNext, v.Last()+1)
+}
+
+// Recent reports whether a message is recent in this session.
+func (v *View) Recent(uid mail.UID) bool { return v.recent.Contains(uid) }
+
+// RecentCount is the number of recent messages.
+func (v *View) RecentCount() int { return v.recent.Count() }
+
+// Row returns the current flags and mod-sequence of a message, false when it is
+// gone.
+func (v *View) Row(uid mail.UID) (mail.HotRow, bool) {
+	v.sh.mu.Lock()
+	defer v.sh.mu.Unlock()
+	i, ok := v.sh.find(uid)
+	if !ok {
+		return mail.HotRow{}, false
+	}
+	return v.sh.row(i), true
+}
+
+// Rows yields the messages of a set that the client knows and that still exist,
+// in order. The rows are current, which may be newer than the last Sync.
+func (v *View) Rows(set mail.UIDSet) iter.Seq[NumberedRow] {
+	return func(yield func(NumberedRow) bool) {
+		for _, r := range set {
+			i, _ := slices.BinarySearch(v.uids, r.First)
+			for ; i < len(v.uids) && v.uids[i] <= r.Last; i++ {
+				row, ok := v.Row(v.uids[i])
+				if ok && !yield(NumberedRow{Seq: uint32(i + 1), HotRow: row}) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// FirstUnseen returns the sequence number of the first message without \Seen,
+// 0 when there is none.
+func (v *View) FirstUnseen() uint32 {
+	v.sh.mu.Lock()
+	defer v.sh.mu.Unlock()
+	unseen := make([]bool, len(v.sh.flagSet))
+	for i, f := range v.sh.flagSet {
+		unseen[i] = !f.Has(mail.Seen)
+	}
+	for i, ref := range v.sh.flagRef {
+		if !unseen[ref] {
+			continue
+		}
+		if seq, ok := slices.BinarySearch(v.uids, v.sh.uids[i]); ok {
+			return uint32(seq + 1)
+		}
+	}
+	return 0
+}
+
+// subtract returns the UIDs of a that are not in b. a is a set that is small in
+// memory: the recent messages of a session.
+func subtract(a, b mail.UIDSet) mail.UIDSet {
+	if len(a) == 0 || len(b) == 0 {
+		return a
+	}
+	var out mail.UIDSet
+	for u := range a.All() {
+		if !b.Contains(u) {
+			out = out.Append(u)
+		}
+	}
+	return out
+}
