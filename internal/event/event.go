@@ -26,7 +26,7 @@ const (
 	Changed Kind = iota
 	// Logout: end all sessions of the account, telling Reason.
 	Logout
-	// Drop: the mailbox is gone.
+	// Drop: the mailbox is gone; without a mailbox: look whether yours still is.
 	Drop
 )
 
@@ -46,7 +46,8 @@ type Bus interface {
 	// Subscribe starts to collect the events of an account. The subscription is
 	// active when the call returns: what is published afterwards is seen.
 	Subscribe(ctx context.Context, acct mail.AccountID) (Subscription, error)
-	// Close ends all subscriptions.
+	// Close ends all subscriptions. Publish and Subscribe fail afterwards with
+	// code Unavailable.
 	Close() error
 }
 
@@ -55,10 +56,13 @@ type Subscription interface {
 	// Ready gets a value when there is something to take, and is closed with the
 	// subscription. A receiver that is slow costs nobody else anything.
 	Ready() <-chan struct{}
-	// Take returns what has come since the last call. Equal events that came in
-	// between are merged; when too many different ones came they are replaced by
-	// one Changed event without a mailbox. Logout and Drop are never lost.
+	// Take returns what has come since the last call, in order of arrival as far
+	// as the bus knows it. It is bounded: equal events are merged; too many
+	// different Changed or Drop events are replaced by one of the same kind
+	// without a mailbox, which stands for any; the first Logout stands for later
+	// ones. Nothing is lost in another way once it has come. After Bus.Close the
+	// rest can be taken, after Close there is nothing to take.
 	Take() []Event
-	// Close ends the subscription.
+	// Close ends the subscription; it may be called more than once.
 	Close()
 }
