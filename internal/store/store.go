@@ -13,7 +13,9 @@
 //     crash, unless the error has code Unavailable with the text of
 //     ErrOutcomeUnknown in its chain: then it happened in whole or not at all.
 //   - Account-wide order: of two changes of one account the one that returned
-//     before the other started has the smaller mod-sequences and journal ids.
+//     before the other started has the smaller mod-sequences and journal ids. It
+//     is durable no later than the other: a crash loses the end of the history,
+//     never its middle.
 //   - Buffers passed in are not kept after the call returns, and buffers passed
 //     out are not valid after the moment that the method names. Engines may reuse
 //     and overwrite them.
@@ -61,8 +63,11 @@ type Store interface {
 // Accounts keeps users.
 type Accounts interface {
 	// CreateAccount stores an account, its main address (nil for none) and its
-	// first mailboxes together. It assigns the ids and returns the account as stored.
-	// Errors: Exists when the username's view or the address's view is taken.
+	// first mailboxes together, as CreateMailbox would but without journal entries.
+	// It assigns the ids, the address's Account, Account.Address, and Created where
+	// that is zero; StorageUsed starts at zero. It returns the account as stored.
+	// Errors: Exists when the id, the username's view or the address's view is
+	// taken; Invalid without INBOX or with two mailboxes of one path.
 	CreateAccount(ctx context.Context, in NewAccount) (*mail.Account, error)
 
 	// Account returns an account. Errors: NoAccount.
@@ -76,10 +81,12 @@ type Accounts interface {
 	ListAccounts(ctx context.Context, q AccountQuery) (*AccountPage, error)
 
 	// UpdateAccount reads an account, lets change modify it and stores the
-	// result, atomically; change may run more than once and must not block.
-	// ID, Username, StorageUsed and Created cannot be changed that way; an
-	// Address must be one of the account's own addresses. An error of change is
-	// returned as it is. Errors: NoAccount, NotFound (address).
+	// result, atomically; change may run more than once, each time on a fresh
+	// copy, must not block and must not call the store.
+	// ID, Username, StorageUsed and Created cannot be changed that way: what change
+	// does to them is ignored. Address must be "" or one of the account's own
+	// addresses. An error of change is returned as it is and nothing is stored.
+	// Errors: NoAccount, NotFound (address).
 	UpdateAccount(ctx context.Context, id mail.AccountID, change func(*mail.Account) error) (*mail.Account, error)
 
 	// DeleteAccount removes the account, its addresses, mailboxes and messages.
@@ -104,10 +111,11 @@ type NewAccount struct {
 type AccountQuery struct {
 	After  mail.AccountID // first id not returned; zero for the start
 	Before mail.AccountID // when set: the Limit accounts just before this id, in ascending order
-	Limit  int
-	// Contains filters by a substring of username or address, lower case.
+	Limit  int            // 0 for no limit
+	// Contains filters by a substring of the username or the main address, lower case.
 	Contains string
-	// Tags: every one (AllTags) or any of these lower-case tags.
+	// Tags: every one (AllTags) or any of these lower-case tags. An account's own
+	// tags are compared without regard to case.
 	Tags    []string
 	AllTags bool
 }
@@ -121,8 +129,9 @@ type AccountPage struct {
 
 // Addresses keeps address rows and domain aliases.
 type Addresses interface {
-	// CreateAddress stores an address row. With main set it becomes the
-	// account's main address in the same step. Errors: Exists, NoAccount.
+	// CreateAddress stores an address row; the id is assigned, and Created where
+	// that is zero. With main set it becomes the account's main address in the
+	// same step. Errors: Exists, NoAccount.
 	CreateAddress(ctx context.Context, in mail.Address, main bool) (*mail.Address, error)
 
 	// Address returns a row. Errors: NotFound.
@@ -135,7 +144,8 @@ type Addresses interface {
 	ListAddresses(ctx context.Context, q AddressQuery) (*AddressPage, error)
 
 	// UpdateAddress is UpdateAccount for an address row; ID, Account and Created
-	// cannot be changed. With main set it becomes the account's main address.
+	// cannot be changed. With main set it becomes the account's main address. A
+	// main address that changes changes Account.Address as well.
 	// Errors: NotFound, Exists.
 	UpdateAddress(ctx context.Context, id mail.AddressID, main bool, change func(*mail.Address) error) (*mail.Address, error)
 
@@ -153,12 +163,12 @@ type Addresses interface {
 // AddressQuery selects address rows.
 type AddressQuery struct {
 	Account  mail.AccountID // zero for all
-	Contains string
-	Tags     []string
+	Contains string         // filters by a substring of the address, lower case
+	Tags     []string       // as in AccountQuery
 	AllTags  bool
 	After    string // view; first not returned
-	Before   string // view; when set: the Limit rows just before it
-	Limit    int
+	Before   string // view; when set: the Limit rows just before it, in ascending order
+	Limit    int    // 0 for no limit
 }
 
 // AddressPage is a page of address rows.
@@ -170,9 +180,11 @@ type AddressPage struct {
 
 // Mailboxes keeps the mailboxes of an account.
 type Mailboxes interface {
-	// CreateMailbox stores a mailbox. ID, UIDValidity (greater than that of any
-	// earlier mailbox of this name), UIDNext and counters are assigned.
-	// maxMailboxes limits their number when positive. Errors: NoAccount, Exists, Limit.
+	// CreateMailbox stores a mailbox. ID, UIDValidity, UIDNext and counters are
+	// assigned, and Created where that is zero. UIDValidity is greater than that of
+	// any earlier mailbox of the account, so that no RENAME brings back a pair of
+	// name and UIDVALIDITY. maxMailboxes limits their number when positive.
+	// Errors: NoAccount, Exists, Limit.
 	CreateMailbox(ctx context.Context, acct mail.AccountID, in mail.Mailbox, maxMailboxes int) (*mail.Mailbox, error)
 
 	// ListMailboxes returns all mailboxes in ascending order of their paths
@@ -190,7 +202,9 @@ type Mailboxes interface {
 	UpdateMailbox(ctx context.Context, acct mail.AccountID, id mail.MailboxID, change func(*mail.Mailbox) error) (*mail.Mailbox, error)
 
 	// RenameMailboxes renames all the given mailboxes in one step, as RENAME with
-	// inferiors needs (RFC 3501, 6.3.5). Errors: NoMailbox, Exists.
+	// inferiors needs (RFC 3501, 6.3.5). Only the paths afterwards must differ:
+	// mailboxes may take the paths of others that are renamed too.
+	// Errors: NoMailbox, Exists.
 	RenameMailboxes(ctx context.Context, acct mail.AccountID, renames []Rename) error
 
 	// DeleteMailbox removes a mailbox and its messages. Errors: NoMailbox.
@@ -209,11 +223,12 @@ type Messages interface {
 	// goes to: it does what needs no account (hashing, compression, writing
 	// large parts). The content's reader is not used after Stage returns.
 	// Nothing is visible and nothing needs to be durable until Append.
-	// The caller closes the result.
+	// The caller closes the result. Errors: Invalid when Source has fewer octets
+	// than Size; another error of Source is in the chain.
 	Stage(ctx context.Context, c *Content) (Staged, error)
 
 	// Append stores messages at the end of a mailbox, all of them or none, in
-	// this order. Errors: NoAccount, NoMailbox, OverQuota.
+	// this order. Errors: NoAccount, NoMailbox, OverQuota, Invalid (closed Staged).
 	Append(ctx context.Context, acct mail.AccountID, mbox mail.MailboxID, in []Append) ([]Appended, error)
 
 	// Fetch yields the messages of a mailbox that the query selects. A row is
@@ -223,16 +238,19 @@ type Messages interface {
 	Fetch(ctx context.Context, acct mail.AccountID, mbox mail.MailboxID, q FetchQuery) iter.Seq2[*Row, error]
 
 	// UpdateFlags changes flags and metadata. Every message that really changes gets
-	// the same new mod-sequence. It may return before the change is durable, by at
+	// the same new mod-sequence; flags that differ in the case of keywords only are
+	// no change. It may return before the change is durable, by at
 	// most one second; if the machine crashes in between, no mod-sequence handed
 	// out is used again for something else.
-	// Errors: NoMailbox.
+	// Errors: NoMailbox, Limit (a message would get more than mail.MaxKeywords).
 	UpdateFlags(ctx context.Context, acct mail.AccountID, mbox mail.MailboxID, u FlagUpdate) (*FlagResult, error)
 
 	// Copy stores the messages again at the end of another (or the same)
 	// mailbox, in ascending order of UID, sharing their content. UIDs that do not
-	// exist are left out. Errors: NoMailbox (the destination has Public
-	// "destination"), OverQuota.
+	// exist are left out. A copy has an ID of its own, SavedDate now, and
+	// Expires after the Retention of the destination, never when that is zero;
+	// everything else is as in the original. quota is that of Append.
+	// Errors: NoMailbox (the destination has Public "destination"), OverQuota.
 	Copy(ctx context.Context, acct mail.AccountID, from, to mail.MailboxID, uids mail.UIDSet, quota int64) (*CopyResult, error)
 
 	// Move is Copy and expunge in one step (RFC 6851); quota does not matter.
@@ -302,12 +320,14 @@ type Staged interface {
 // Append is one message for one mailbox.
 type Append struct {
 	Staged Staged
-	// Prefix is put before the message: complete header lines.
+	// Prefix is put before the message: complete header lines. Messages that
+	// differ in their prefix have different EmailIDs.
 	Prefix       []byte
 	Flags        mail.Flags
 	InternalDate time.Time // kept to the second at least
 	// Quota is the account's limit in octets; 0 means none. The append fails
-	// with OverQuota when StorageUsed would exceed it.
+	// with OverQuota when StorageUsed would exceed it: the octets of all messages
+	// of the account with their prefixes, shared content counted each time.
 	Quota int64
 	// Expires is when the message is to be removed; zero for never.
 	Expires time.Time
@@ -349,7 +369,8 @@ const (
 // Order is the order of Fetch.
 type Order uint8
 
-// The orders of Fetch. Messages of equal date are in order of UID.
+// The orders of Fetch. Messages of equal date are in order of UID, so that the
+// descending orders are the ascending ones backwards.
 const (
 	ByUID Order = iota
 	ByUIDDescending
@@ -362,7 +383,9 @@ type FetchQuery struct {
 	UIDs   mail.UIDSet // nil selects all
 	Fields Fields
 	Order  Order
-	// AfterDate and AfterUID continue a ByDate order behind that message.
+	// AfterDate and AfterUID continue an order by date behind that message,
+	// whether it still exists or not; AfterDate is as Row.InternalDate gave it. A
+	// zero AfterUID starts at the beginning.
 	AfterDate time.Time
 	AfterUID  mail.UID
 	Limit     int // 0 for no limit
@@ -385,6 +408,7 @@ type Row struct {
 	// like Content.Header.
 	Header []byte
 	// PrefixLen is the length of the prefix: offsets of the Tree count from there.
+	// It is there with FieldTree, FieldHeader and FieldBody.
 	PrefixLen int64
 
 	ThreadID       mail.ThreadID
@@ -401,7 +425,8 @@ type Body interface {
 	// Size is the exact number of octets.
 	Size() int64
 	// WriteRange writes n octets from offset off, without holding more than a
-	// bounded part in memory. The range must lie within the size.
+	// bounded part in memory. The range must lie within the size: otherwise it
+	// fails with Invalid before it writes anything. An error of w is in the chain.
 	WriteRange(w io.Writer, off, n int64) error
 	Close() error
 }
@@ -455,10 +480,11 @@ type ExpungeResult struct {
 
 // ChangeSet is the difference between two states of a mailbox.
 type ChangeSet struct {
-	// To is the mod-sequence up to which the set is complete.
+	// To is the mod-sequence up to which the set is complete: at least that of
+	// every change that returned before the call, and the since of the next call.
 	To      mail.ModSeq
 	UIDNext mail.UID
-	// Changed are the messages that exist and changed after since, by UID.
+	// Changed are the messages that exist and came or changed after since, by UID.
 	Changed []mail.HotRow
 	// Expunged are UIDs removed after since.
 	Expunged mail.UIDSet
@@ -470,10 +496,11 @@ type ChangeSet struct {
 // Journal is the history of an account, for event streams and webhooks.
 type Journal interface {
 	// JournalHead returns the id of the newest entry, zero when there is none.
+	// Errors: NoAccount.
 	JournalHead(ctx context.Context, acct mail.AccountID) (mail.JournalID, error)
 
 	// ReadJournal returns at most limit entries after the given id, in order.
-	// Entries live for some hours at least.
+	// Entries live for some hours at least. Errors: NoAccount.
 	ReadJournal(ctx context.Context, acct mail.AccountID, after mail.JournalID, limit int) ([]JournalEntry, error)
 }
 
@@ -490,7 +517,10 @@ const (
 	JournalDelete  JournalCommand = "DELETE"
 )
 
-// JournalEntry is one change as clients of the event stream see it.
+// JournalEntry is one change as clients of the event stream see it: one for each
+// message that came (EXISTS), went (EXPUNGE) or changed (FETCH), one for each
+// mailbox that was created, renamed or deleted. A mailbox that is deleted takes
+// its messages along without entries of their own.
 type JournalEntry struct {
 	ID           mail.JournalID
 	Command      JournalCommand
@@ -510,13 +540,15 @@ type JournalEntry struct {
 // Registry keeps small things that belong to no mailbox: access tokens and
 // run-time settings.
 type Registry interface {
-	// PutRecord stores a value under a kind and a key; nil removes it.
-	// Keys have at most 256 octets, values at most 1 MiB.
+	// PutRecord stores a value under a kind and a key; nil removes it, whether
+	// it is there or not; an empty value is a value.
+	// Keys have 1 to 256 octets, values at most 1 MiB. Errors: Invalid.
 	PutRecord(ctx context.Context, kind, key string, value []byte) error
 
 	// Record returns a value. Errors: NotFound.
 	Record(ctx context.Context, kind, key string) ([]byte, error)
 
-	// Records yields all records of a kind in ascending order of key.
+	// Records yields all records of a kind in ascending order of key. A value is
+	// valid until the next one is asked for.
 	Records(ctx context.Context, kind string) iter.Seq2[string, []byte]
 }
