@@ -1,0 +1,54 @@
+package bench
+
+import "context"
+
+// groups is the list of everything that is measured. The counts are chosen so that a run takes a fast server about
+// a second and Debian's Dovecot less than half a minute.
+func groups() []group {
+	one := func(name, title string, run func(ctx context.Context, r *run) error) group {
+		return group{workloads: []Workload{{name, title}}, run: run}
+	}
+	once := func(name, title string, run func(ctx context.Context, r *run) error) group {
+		g := one(name, title, run)
+		g.once = true
+		return g
+	}
+	return []group{
+		one("lmtp-1", "deliver 4 kB mean by LMTP, 1 connection, one user",
+			delivery{profile: ProfileSmall, count: 3000, connections: 1, users: 1}.run),
+		one("lmtp-8-100users", "deliver 4 kB mean by LMTP, 8 connections, 100 users",
+			delivery{profile: ProfileSmall, count: 10_000, connections: 8, users: 100}.run),
+		one("lmtp-8-1user", "deliver 4 kB mean by LMTP, 8 connections, one user",
+			delivery{profile: ProfileSmall, count: 8000, connections: 8, users: 1}.run),
+		one("lmtp-8-30k", "deliver 30 kB mean by LMTP, 8 connections, 100 users",
+			delivery{profile: ProfileMixed, count: 6000, connections: 8, users: 100}.run),
+		one("lmtp-10rcpt", "deliver 4 kB mean by LMTP, 1 connection, each message to the same 10 users",
+			delivery{profile: ProfileSmall, count: 300, connections: 1, users: 10, toAll: true}.run),
+		one("append-1-small", "APPEND 4 kB mean, 1 session",
+			appending{profile: ProfileSmall, count: 4000, sessions: 1, users: 1}.run),
+		one("append-8-30k", "APPEND 30 kB mean, 8 sessions of 8 users",
+			appending{profile: ProfileMixed, count: 8000, sessions: 8, users: 8}.run),
+		{
+			workloads: []Workload{
+				{"fetch-meta-first", "FETCH 1:* of ENVELOPE BODYSTRUCTURE and header fields, 10,000 messages of 30 kB mean, never read before"},
+				{"fetch-meta-again", "the same again, in a new session"},
+				{"fetch-body-1", "FETCH 1:* BODY.PEEK[], 10,000 messages of 30 kB mean, 1 session"},
+				{"fetch-body-4", "the same from 4 sessions at once"},
+			},
+			run: fetching{profile: ProfileMixed, count: 10_000, meta: true, suffix: ""}.run,
+		},
+		{
+			workloads: []Workload{
+				{"fetch-body-1-small", "FETCH 1:* BODY.PEEK[], 10,000 messages of 4 kB mean, 1 session"},
+				{"fetch-body-4-small", "the same from 4 sessions at once"},
+			},
+			run: fetching{profile: ProfileSmall, count: 10_000, suffix: "-small"}.run,
+		},
+		one("notify", "from LMTP's 250 to the EXISTS that an idling session of the mailbox reads", notify),
+		once("disk-4k", "disk used per byte delivered, 4 kB mean", footprint{profile: ProfileSmall, count: 20_000}.run),
+		once("disk-30k", "disk used per byte delivered, 30 kB mean", footprint{profile: ProfileMixed, count: 5000}.run),
+		once("disk-attachments", "disk used per byte delivered, 300 messages that carry the same attachments", footprint{profile: ProfileAttachments, count: 300}.run),
+		once("big", "memory of the server while one message of 64 MiB goes in by LMTP and out by FETCH", big),
+		once("growth", "delivery rate and memory as one mailbox grows", growth),
+	}
+}

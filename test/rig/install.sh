@@ -1,0 +1,100 @@
+#!/usr/bin/env bash
+# Installs the real servers and clients that the tests and the benchmark drive, on Debian 12 with root.
+# Nothing is started: a policy-rc.d that exits 101 keeps every service down while apt works, and is put back
+# as it was afterwards. Running it again does nothing when everything is there.
+#
+#   install.sh            everything
+#   install.sh dovecot    only the server the benchmark compares with
+#   install.sh clients    only the LMTP and IMAP clients of the end-to-end tests
+#   install.sh npm        only the npm modules (into $MALLARD_TEST_CACHE, default ~/.cache/mallard-test)
+#
+# Exit status: 0 everything asked for is there; 1 something could not be installed (it says what).
+set -euo pipefail
+
+cache="${MALLARD_TEST_CACHE:-$HOME/.cache/mallard-test}"
+imapflow_version=2.10.2
+
+# package:program that proves it is there
+dovecot_packages=(dovecot-imapd:/usr/lib/dovecot/imap dovecot-lmtpd:/usr/lib/dovecot/lmtp)
+client_packages=(
+  swaks:swaks isync:mbsync neomutt:neomutt mutt:mutt offlineimap3:offlineimap curl:curl
+  postfix:postfix fetchmail:fetchmail openssl:openssl nodejs:node npm:npm
+)
+
+say() { printf 'install: %s\n' "$*" >&2; }
+die() { say "$*"; exit 1; }
+
+missing() {
+  local pair
+  for pair in "$@"; do
+    PATH="$PATH:/usr/sbin:/sbin" command -v "${pair#*:}" >/dev/null 2>&1 || printf '%s\n' "${pair%%:*}"
+  done
+}
+
+# Keeps invoke-rc.d from starting what apt installs. Restores what was there, also after a failure.
+hold_services() {
+  local policy=/usr/sbin/policy-rc.d
+  if [ -e "$policy" ]; then
+    mv "$policy" "$policy.mallard-saved"
+  fi
+  printf '#!/bin/sh\nexit 101\n' >"$policy"
+  chmod 755 "$policy"
+  trap release_services EXIT
+}
+
+release_services() {
+  local policy=/usr/sbin/policy-rc.d
+  rm -f "$policy"
+  if [ -e "$policy.mallard-saved" ]; then
+    mv "$policy.mallard-saved" "$policy"
+  fi
+  trap - EXIT
+}
+
+install_apt() {
+  local wanted
+  mapfile -t wanted < <(missing "$@")
+  if [ "${#wanted[@]}" -eq 0 ]; then
+    return 0
+  fi
+  command -v apt-get >/dev/null 2>&1 || die "no apt-get here; install by hand: ${wanted[*]}"
+  [ "$(id -u)" -eq 0 ] || die "not root; as root run: apt-get install ${wanted[*]}"
+  say "apt-get install ${wanted[*]}"
+  export DEBIAN_FRONTEND=noninteractive
+  # Postfix asks these; "No configuration" would leave no main.cf, "Local only" listens nowhere outside.
+  if printf '%s\n' "${wanted[@]}" | grep -qx postfix && command -v debconf-set-selections >/dev/null 2>&1; then
+    printf 'postfix postfix/main_mailer_type select Local only\npostfix postfix/mailname string mallard.test\n' | debconf-set-selections
+  fi
+  hold_services
+  apt-get update -qq || say "apt-get update failed; trying with the lists that are there"
+  apt-get install -y -qq --no-install-recommends "${wanted[@]}" >/dev/null || die "apt-get install failed: ${wanted[*]}"
+  release_services
+  mapfile -t wanted < <(missing "$@")
+  [ "${#wanted[@]}" -eq 0 ] || die "still missing after apt-get: ${wanted[*]}"
+}
+
+install_npm() {
+  local dir="$cache/npm"
+  if [ -f "$dir/node_modules/imapflow/package.json" ] && [ "$(cat "$dir/.version" 2>/dev/null)" = "imapflow@$imapflow_version" ]; then
+    return 0
+  fi
+  command -v npm >/dev/null 2>&1 || die "npm is missing; install nodejs and npm"
+  mkdir -p "$dir"
+  say "npm install imapflow@$imapflow_version in $dir"
+  (cd "$dir" && printf '{"name":"mallard-test","version":"0.0.0","private":true}\n' >package.json &&
+    npm install --no-audit --no-fund --loglevel=error --ignore-scripts "imapflow@$imapflow_version" >&2) || die "npm install failed"
+  printf 'imapflow@%s\n' "$imapflow_version" >"$dir/.version"
+}
+
+main() {
+  local what="${1:-all}"
+  case "$what" in
+    all) install_apt "${dovecot_packages[@]}" "${client_packages[@]}"; install_npm ;;
+    dovecot) install_apt "${dovecot_packages[@]}" ;;
+    clients) install_apt "${client_packages[@]}" ;;
+    npm) install_npm ;;
+    *) die "usage: install.sh [all|dovecot|clients|npm]" ;;
+  esac
+}
+
+main "$@"
