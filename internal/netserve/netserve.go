@@ -1,0 +1,252 @@
+// Package netserve runs the listeners of the mail protocols: it accepts
+// connections, bounds their number, wraps them in TLS where a listener asks for
+// it, gives each a context, and ends them in an orderly way.
+//
+// It knows no protocol. It must not import a protocol, a service or the store.
+package netserve
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+)
+
+// Defaults of Options.
+const (
+	DefaultMaxConns      = 20000
+	DefaultMaxConnsPerIP = 2000
+	// DefaultTLSTimeout bounds the handshake of implicit TLS.
+	DefaultTLSTimeout = 15 * time.Second
+)
+
+// Handler serves one connection and returns when it is over; netserve closes it
+// then. The context ends when the server shuts down: the handler should finish
+// what it is doing, say goodbye and return.
+type Handler func(ctx context.Context, c net.Conn)
+
+// Options configures a Server.
+type Options struct {
+	// Name is what people call the service, such as "IMAP"; Section is its
+	// table in the configuration, such as "imap". Both are used in errors.
+	Name, Section string
+	Host          string
+	Port          int
+	// TLS, when set, is used from the first octet on.
+	TLS *tls.Config
+	// MaxConns and MaxConnsPerIP bound the open connections; 0 means the default,
+	// a negative number no limit. A connection beyond is closed after Refusal,
+	// a complete line of the protocol, has been sent (not over implicit TLS).
+	MaxConns, MaxConnsPerIP int
+	Refusal                 string
+	TLSTimeout              time.Duration
+	Log                     *slog.Logger
+	Handler                 Handler
+}
+
+// Server is a bound listener.
+type Server struct {
+	o        Options
+	listener net.Listener
+	closing  atomic.Bool
+
+	mu    sync.Mutex
+	conns map[net.Conn]struct{}
+	perIP map[netip.Addr]int
+	wg    sync.WaitGroup
+}
+
+// Listen binds the address, so that a taken port is known before anything is
+// served. The error names the service, who has the port where that can be found
+// out, and the setting that changes it.
+func Listen(o Options) (*Server, error) {
+	if o.MaxConns == 0 {
+		o.MaxConns = DefaultMaxConns
+	}
+	if o.MaxConnsPerIP == 0 {
+		o.MaxConnsPerIP = DefaultMaxConnsPerIP
+	}
+	if o.TLSTimeout == 0 {
+		o.TLSTimeout = DefaultTLSTimeout
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	addr := net.JoinHostPort(o.Host, strconv.Itoa(o.Port))
+	l, err := net.Listen("tcp", addr)
+	if err != nil {
+		return nil, listenError(o, addr, err)
+	}
+	return &Server{
+		o: o, listener: l,
+		conns: make(map[net.Conn]struct{}), perIP: make(map[netip.Addr]int),
+	}, nil
+}
+
+func listenError(o Options, addr string, err error) error {
+	setting := fmt.Sprintf("set host and port in [%s]", o.Section)
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		who := "another program"
+		if name := portOwner(o.Port); name != "" {
+			who = name
+		}
+		return fmt.Errorf("%s cannot listen on %s: %s already uses that port; stop it, or %s: %w", o.Name, addr, who, setting, err)
+	case errors.Is(err, syscall.EACCES):
+		return fmt.Errorf("%s cannot listen on %s: ports below 1024 need privileges; give them, or %s: %w", o.Name, addr, setting, err)
+	}
+	return fmt.Errorf("%s cannot listen on %s: %s: %w", o.Name, addr, setting, err)
+}
+
+// Addr is the bound address.
+func (s *Server) Addr() net.Addr { return s.listener.Addr() }
+
+// Serve accepts connections until Shutdown. The context is the parent of each
+// connection's context.
+func (s *Server) Serve(ctx context.Context) error {
+	var delay time.Duration
+	for {
+		c, err := s.listener.Accept()
+		if err != nil {
+			if s.closing.Load() {
+				return nil
+			}
+			// Out of file descriptors, most likely: wait and go on, since the
+			// connections that are open must not suffer.
+			delay = min(max(2*delay, 5*time.Millisecond), time.Second)
+			s.o.Log.WarnContext(ctx, "accept connection", "service", s.o.Name, "error", err, "retry", delay)
+			select {
+			case <-ctx.Done():
+				return nil
+			case <-time.After(delay):
+			}
+			continue
+		}
+		delay = 0
+		ip := remoteIP(c)
+		if !s.admit(c, ip) {
+			s.refuse(c)
+			continue
+		}
+		go s.serve(ctx, c, ip)
+	}
+}
+
+func (s *Server) admit(c net.Conn, ip netip.Addr) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closing.Load() ||
+		s.o.MaxConns > 0 && len(s.conns) >= s.o.MaxConns ||
+		s.o.MaxConnsPerIP > 0 && s.perIP[ip] >= s.o.MaxConnsPerIP {
+		return false
+	}
+	s.conns[c] = struct{}{}
+	s.perIP[ip]++
+	s.wg.Add(1)
+	return true
+}
+
+func (s *Server) refuse(c net.Conn) {
+	if s.o.TLS == nil && s.o.Refusal != "" {
+		_ = c.SetWriteDeadline(time.Now().Add(time.Second))
+		_, _ = c.Write([]byte(s.o.Refusal))
+	}
+	_ = c.Close()
+}
+
+func (s *Server) serve(ctx context.Context, c net.Conn, ip netip.Addr) {
+	defer s.release(c, ip)
+	defer func() {
+		if p := recover(); p != nil {
+			// One connection must not take the others down.
+			s.o.Log.ErrorContext(ctx, "connection failed", "service", s.o.Name, "remote", c.RemoteAddr().String(), "panic", p, "stack", stack())
+		}
+	}()
+	if s.o.TLS == nil {
+		s.o.Handler(ctx, c)
+		return
+	}
+	tc := tls.Server(c, s.o.TLS)
+	hctx, cancel := context.WithTimeout(ctx, s.o.TLSTimeout)
+	err := tc.HandshakeContext(hctx)
+	cancel()
+	if err != nil {
+		s.o.Log.DebugContext(ctx, "TLS handshake", "service", s.o.Name, "remote", c.RemoteAddr().String(), "error", err)
+		return
+	}
+	defer closeTLS(tc)
+	s.o.Handler(ctx, tc)
+}
+
+// closeTLS sends the close alert, which some clients insist on, without waiting
+// for a client that does not read.
+func closeTLS(tc *tls.Conn) {
+	_ = tc.SetWriteDeadline(time.Now().Add(time.Second))
+	_ = tc.Close()
+}
+
+func (s *Server) release(c net.Conn, ip netip.Addr) {
+	_ = c.Close()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.conns, c)
+	if s.perIP[ip]--; s.perIP[ip] <= 0 {
+		delete(s.perIP, ip)
+	}
+	s.wg.Done()
+}
+
+// Conns is the number of open connections.
+func (s *Server) Conns() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.conns)
+}
+
+// StopAccepting closes the listener; open connections go on.
+func (s *Server) StopAccepting() {
+	s.mu.Lock()
+	s.closing.Store(true)
+	s.mu.Unlock()
+	_ = s.listener.Close()
+}
+
+// Shutdown stops accepting and waits until all handlers have returned. The
+// context given to Serve should end before. When ctx ends first, the remaining
+// connections are cut.
+func (s *Server) Shutdown(ctx context.Context) error {
+	s.StopAccepting()
+	done := make(chan struct{})
+	go func() {
+		s.wg.Wait()
+		close(done)
+	}()
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+	}
+	s.mu.Lock()
+	n := len(s.conns)
+	for c := range s.conns {
+		_ = c.Close()
+	}
+	s.mu.Unlock()
+	<-done
+	return fmt.Errorf("%s: cut %d connections: %w", s.o.Name, n, ctx.Err())
+}
+
+func remoteIP(c net.Conn) netip.Addr {
+	if a, ok := c.RemoteAddr().(*net.TCPAddr); ok {
+		return a.AddrPort().Addr().Unmap().WithZone("")
+	}
+	return netip.Addr{}
+}
