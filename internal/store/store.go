@@ -301,6 +301,9 @@ type Content struct {
 	MessageID      string    // with brackets, "" when missing
 	Date           time.Time // Date header, zero when missing or unreadable
 	HasAttachments bool
+	// Recipients is how many mailboxes the message will probably go to; with
+	// more than one an engine shares the whole content among them. 0 means 1.
+	Recipients int
 }
 
 // Leaf is a part without children.
