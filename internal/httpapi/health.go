@@ -1,0 +1,47 @@
+package httpapi
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+)
+
+type noParams struct{}
+
+type healthReply struct {
+	success
+	Version string `json:"version" doc:"Version of the server"`
+	Message string `json:"message,omitempty" doc:"What does not work"`
+}
+
+func (a *API) healthRoutes() []*Route {
+	return []*Route{
+		handle(Route{
+			Method: http.MethodGet, Pattern: "/health", Name: "getHealth", Tag: "Health",
+			Summary:      "Check that the server works",
+			Description:  "Reads and writes the store. Fails with status 500 and a message that says what does not work.",
+			AllowUnknown: true,
+		}, a.getHealth),
+		handle(Route{
+			Method: http.MethodGet, Pattern: "/openapi.json", Name: "getOpenAPI", Tag: "Health",
+			Summary:      "Get this description of the API",
+			AllowUnknown: true, Produces: typePlainJSON,
+		}, a.getOpenAPI),
+	}
+}
+
+func (a *API) getHealth(ctx context.Context, c *call, _ *noParams) (healthReply, error) {
+	reply := healthReply{success: ok(), Version: a.opt.Version}
+	err := a.opt.Health(ctx)
+	if err == nil {
+		return reply, nil
+	}
+	reply.Success, reply.Message = false, "The store is down"
+	a.writeBody(c.w, http.StatusInternalServerError, typeJSON, reply)
+	return reply, fmt.Errorf("health check: %w", err)
+}
+
+func (a *API) getOpenAPI(_ context.Context, c *call, _ *noParams) (streamed, error) {
+	writeBytes(c.w, http.StatusOK, typePlainJSON, a.openapi)
+	return streamed{}, nil
+}

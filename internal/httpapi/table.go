@@ -1,0 +1,10 @@
+package httpapi
+
+import "slices"
+
+// table returns all routes, in the order in which the document lists them.
+func (a *API) table() []*Route {
+	return slices.Concat(
+		a.healthRoutes(),
+	)
+}
