@@ -1,0 +1,103 @@
+package message
+
+import (
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// introChars is the longest preview in characters, the ellipsis excepted.
+const introChars = 128
+
+// introSource is how much text a preview is made from, in characters.
+const introSource = 2048
+
+// Intro makes the preview of a text as the HTTP API shows it: at most 128
+// characters in one line, without quoted lines, ruled lines and what stands in
+// brackets, and with an ellipsis if it was cut.
+func Intro(text string) string {
+	n := 0
+	for i := range text {
+		if n == introSource {
+			text = text[:i]
+			break
+		}
+		n++
+	}
+	text = removeBracketed(text)
+	var b strings.Builder
+	for line := range strings.SplitSeq(text, "\n") {
+		line = strings.TrimFunc(line, isFiller)
+		if line == "" || line[0] == '>' || isRuler(line) {
+			continue
+		}
+		for word := range strings.FieldsFuncSeq(line, isFiller) {
+			if b.Len() > 0 {
+				b.WriteByte(' ')
+			}
+			b.WriteString(word)
+		}
+	}
+	return ellipsis(b.String())
+}
+
+// isFiller is white space, and what mailers fill previews with.
+func isFiller(r rune) bool {
+	if r < utf8.RuneSelf {
+		return r <= ' ' || r == 0x7f
+	}
+	switch r {
+	case 0x00ad, 0x034f, 0x061c, 0x115f, 0x17b4, 0x17b5, 0x180e, 0x200b, 0x200c, 0x200e, 0x200f, 0x2007, 0x2060, 0xfeff, 0x2800:
+		return true
+	}
+	return unicode.IsSpace(r)
+}
+
+// removeBracketed drops [...] wherever the bracket closes in the text.
+func removeBracketed(s string) string {
+	open := strings.IndexByte(s, '[')
+	if open < 0 {
+		return s
+	}
+	var b strings.Builder
+	for open >= 0 {
+		n := strings.IndexByte(s[open:], ']')
+		if n < 0 {
+			break
+		}
+		b.WriteString(s[:open])
+		s = s[open+n+1:]
+		open = strings.IndexByte(s, '[')
+	}
+	b.WriteString(s)
+	return b.String()
+}
+
+// isRuler reports whether a line repeats one character.
+func isRuler(line string) bool {
+	first, n := utf8.DecodeRuneInString(line)
+	if n == len(line) {
+		return false
+	}
+	for _, r := range line {
+		if r != first {
+			return false
+		}
+	}
+	return true
+}
+
+func ellipsis(s string) string {
+	n := 0
+	for i := range s {
+		if n == introChars {
+			s = s[:i]
+			if space := strings.LastIndexByte(s, ' '); space > 0 {
+				s = s[:space]
+			}
+			return s + "…"
+		}
+		n++
+	}
+	return s
+}
