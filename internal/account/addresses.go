@@ -79,7 +79,7 @@ func (s *Service) createRow(ctx context.Context, row mail.Address, main bool) (*
 		return nil, addressTaken()
 	}
 	if err != nil {
-		return nil, fmt.Errorf("create address: %w", err)
+		return nil, unknownAccount("create address", err)
 	}
 	return out, nil
 }
@@ -106,7 +106,7 @@ func newRowAddress(given string, allowWildcard bool) (string, error) {
 func (s *Service) Address(ctx context.Context, id mail.AddressID) (*mail.Address, error) {
 	row, err := s.store.Address(ctx, id)
 	if err != nil {
-		return nil, fmt.Errorf("get address %s: %w", id, err)
+		return nil, unknownAddress("get address", err)
 	}
 	return row, nil
 }
@@ -184,7 +184,7 @@ func (s *Service) updateRow(ctx context.Context, id mail.AddressID, main bool, c
 		return nil, mail.WrapError(mail.CodeExists, "Address already exists", ErrAddressTaken)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("update address %s: %w", id, err)
+		return nil, unknownAddress("update address", err)
 	}
 	return out, nil
 }
@@ -206,7 +206,7 @@ func (s *Service) deleteRow(ctx context.Context, id mail.AddressID) error {
 	err := s.store.DeleteAddress(ctx, id)
 	s.resolved.clear()
 	if err != nil {
-		return fmt.Errorf("delete address %s: %w", id, err)
+		return unknownAddress("delete address", err)
 	}
 	return nil
 }

@@ -2,6 +2,7 @@ package account
 
 import (
 	"errors"
+	"fmt"
 
 	"mallard/internal/mail"
 )
@@ -32,6 +33,28 @@ func addressTaken() error {
 
 func invalid(public string) error { return mail.NewError(mail.CodeInvalid, public) }
 
-func noAddress() error {
-	return mail.NewError(mail.CodeNotFound, "Invalid or unknown address")
+const (
+	textNoAccount = "This user does not exist"
+	textNoAddress = "Invalid or unknown address"
+)
+
+func noAccount() error { return mail.NewError(mail.CodeNoAccount, textNoAccount) }
+
+func noAddress() error { return mail.NewError(mail.CodeNotFound, textNoAddress) }
+
+// unknownAccount adds what was being done to an error of the store. That there is
+// no such account has one text, whatever the engine says.
+func unknownAccount(doing string, err error) error {
+	if mail.CodeOf(err) == mail.CodeNoAccount {
+		return mail.WrapError(mail.CodeNoAccount, textNoAccount, err)
+	}
+	return fmt.Errorf("%s: %w", doing, err)
+}
+
+// unknownAddress is unknownAccount for address rows.
+func unknownAddress(doing string, err error) error {
+	if mail.CodeOf(err) == mail.CodeNotFound {
+		return mail.WrapError(mail.CodeNotFound, textNoAddress, err)
+	}
+	return fmt.Errorf("%s: %w", doing, err)
 }

@@ -126,7 +126,7 @@ func hostDomain() string {
 func (s *Service) Get(ctx context.Context, id mail.AccountID) (*mail.Account, error) {
 	a, err := s.store.Account(ctx, id)
 	if err != nil {
-		return nil, fmt.Errorf("get account %s: %w", id, err)
+		return nil, unknownAccount("get account", err)
 	}
 	return a, nil
 }
@@ -136,7 +136,7 @@ func (s *Service) Get(ctx context.Context, id mail.AccountID) (*mail.Account, er
 func (s *Service) FindByName(ctx context.Context, username string) (*mail.Account, error) {
 	a, err := s.store.AccountByName(ctx, address.View(address.NormalizeLocal(username)))
 	if err != nil {
-		return nil, fmt.Errorf("find account by name: %w", err)
+		return nil, unknownAccount("find account by name", err)
 	}
 	return a, nil
 }
@@ -169,8 +169,6 @@ func (s *Service) FindLogin(ctx context.Context, login string) (*mail.Account, e
 // maxLogin bounds login names in octets: no username and no address is longer.
 const maxLogin = 1024
 
-func noAccount() error { return mail.NewError(mail.CodeNoAccount, "This user does not exist") }
-
 // List returns accounts; see store.AccountQuery. Contains and Tags may be in any
 // case.
 func (s *Service) List(ctx context.Context, q store.AccountQuery) (*store.AccountPage, error) {
@@ -189,7 +187,7 @@ func (s *Service) Delete(ctx context.Context, id mail.AccountID) error {
 	err := s.store.DeleteAccount(ctx, id)
 	s.resolved.clear()
 	if err != nil {
-		return fmt.Errorf("delete account %s: %w", id, err)
+		return unknownAccount("delete account", err)
 	}
 	s.endSessions(ctx, id, "The account was deleted")
 	return nil
@@ -200,7 +198,7 @@ func (s *Service) Delete(ctx context.Context, id mail.AccountID) error {
 func (s *Service) RecountQuota(ctx context.Context, id mail.AccountID) (before, after int64, err error) {
 	before, after, err = s.store.RecountQuota(ctx, id)
 	if err != nil {
-		return 0, 0, fmt.Errorf("recount quota of %s: %w", id, err)
+		return 0, 0, unknownAccount("recount quota", err)
 	}
 	return before, after, nil
 }

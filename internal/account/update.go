@@ -2,7 +2,6 @@ package account
 
 import (
 	"context"
-	"fmt"
 	"time"
 
 	"mallard/internal/mail"
@@ -54,7 +53,7 @@ func (s *Service) Update(ctx context.Context, id mail.AccountID, in Changes) (*m
 		return nil
 	})
 	if err != nil {
-		return nil, fmt.Errorf("update account %s: %w", id, err)
+		return nil, unknownAccount("update account", err)
 	}
 	if in.Password != nil || isTrue(in.Suspended) || isTrue(in.Disabled) {
 		s.endSessions(ctx, id, AuthenticationRequired)
@@ -102,7 +101,7 @@ func (s *Service) ResetPassword(ctx context.Context, id mail.AccountID, validAft
 		return nil
 	})
 	if err != nil {
-		return "", time.Time{}, fmt.Errorf("reset password of %s: %w", id, err)
+		return "", time.Time{}, unknownAccount("reset password", err)
 	}
 	return password, validAfter, nil
 }
