@@ -169,7 +169,7 @@ type metaReader struct {
 	corpus  *Corpus
 	headers [][]byte // metaHeader of each message
 	tally   *tally
-	text    []byte // one response without its literals
+	text    []byte // one response, without the literal of the header fields
 	serial  int    // of the response being read; -1 before its header was seen
 }
 
@@ -236,6 +236,8 @@ func (m *metaReader) literal(line []byte, size int) error {
 			return fmt.Errorf("header fields of message %d are %q, sent were %q", serial, got, m.headers[serial])
 		}
 		m.serial = serial
+	} else {
+		m.text = append(m.text, got...)
 	}
 	m.c.r.Discard(size)
 	return nil
