@@ -75,6 +75,8 @@ func benchParse(b *testing.B, msg []byte, text bool) {
 		buf = AppendEnvelope(buf[:0], m.Root.Envelope)
 		buf = AppendBodyStructure(buf, m.Root, true)
 		buf = AppendTree(buf, m)
+		s := m.Summary()
+		buf = AppendSummary(buf, &s)
 	}
 }
 

@@ -21,6 +21,8 @@ type Envelope struct {
 	Bcc       []Address
 	InReplyTo NString
 	MessageID NString
+
+	senderImplied, replyToImplied bool
 }
 
 // envelopeField takes one field of a message header.
@@ -79,9 +81,9 @@ func (p *Parser) addresses(have []Address, value string) []Address {
 // server to do so also if they are present and empty.
 func (e *Envelope) complete() {
 	if len(e.Sender) == 0 {
-		e.Sender = e.From
+		e.Sender, e.senderImplied = e.From, true
 	}
 	if len(e.ReplyTo) == 0 {
-		e.ReplyTo = e.From
+		e.ReplyTo, e.replyToImplied = e.From, true
 	}
 }

@@ -346,3 +346,22 @@ func lowerASCII(s string) string {
 	}
 	return string(b)
 }
+
+// lowerWord is lowerASCII without allocation for the tokens of most messages.
+func lowerWord(s string) string {
+	switch s {
+	case "7BIT":
+		return "7bit"
+	case "8BIT":
+		return "8bit"
+	case "BASE64":
+		return "base64"
+	case "QUOTED-PRINTABLE":
+		return "quoted-printable"
+	case "ATTACHMENT":
+		return "attachment"
+	case "INLINE":
+		return "inline"
+	}
+	return lowerASCII(s)
+}

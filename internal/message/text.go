@@ -123,10 +123,10 @@ func (p *Part) isInline() bool {
 	return p.Disposition == "" || p.Disposition == "INLINE"
 }
 
-// IsInlineText reports whether the part is text that belongs to what a reader
+// InlineText reports whether the part is text that belongs to what a reader
 // sees: text/plain, text/html, text/rfc822-headers or message/delivery-status
 // that is not marked as an attachment.
-func (p *Part) IsInlineText() bool {
+func (p *Part) InlineText() bool {
 	if !p.isInline() || len(p.Children) > 0 {
 		return false
 	}
@@ -142,9 +142,9 @@ func (p *Part) IsInlineText() bool {
 // textKind tells what text a leaf has, if any.
 func (p *Part) textKind() (kind TextKind, ok bool) {
 	switch {
-	case p.IsInlineText() && p.Subtype == "HTML":
+	case p.InlineText() && p.Subtype == "HTML":
 		return TextHTML, true
-	case p.IsInlineText():
+	case p.InlineText():
 		return TextPlain, true
 	case p.Type == "TEXT":
 		return TextAttachment, true
