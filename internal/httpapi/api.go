@@ -100,6 +100,7 @@ type API struct {
 	tokens  *tokens
 	large   chan struct{} // one slot for each large body in memory
 	streams chan struct{} // one slot for each event stream
+	ids     *mail.IDGenerator
 	openapi []byte
 
 	closing   chan struct{}
@@ -112,8 +113,12 @@ func New(opt Options) (*API, error) {
 	if err := opt.Services.validate(); err != nil {
 		return nil, err
 	}
+	ids, err := mail.NewIDGenerator(nil)
+	if err != nil {
+		return nil, fmt.Errorf("http api: %w", err)
+	}
 	a := &API{
-		opt: opt, log: opt.Log, roles: opt.Roles, codes: codeTable(),
+		ids: ids, opt: opt, log: opt.Log, roles: opt.Roles, codes: codeTable(),
 		large:   make(chan struct{}, opt.LargeBodies),
 		streams: make(chan struct{}, opt.MaxStreams),
 		closing: make(chan struct{}),
@@ -134,6 +139,9 @@ func New(opt Options) (*API, error) {
 	a.openapi = doc
 	return a, nil
 }
+
+// newID makes an identifier for things that have no type of their own.
+func (a *API) newID() string { return mail.NewID[mail.MessageID](a.ids).String() }
 
 // Server returns an http.Server for the API with limits against slow clients.
 // Its Shutdown ends the event streams.

@@ -13,7 +13,7 @@ func dropFields(p *plan, g grant, in any) {
 	}
 	v := reflect.ValueOf(in).Elem()
 	for _, f := range p.fields {
-		if f.rules.path || f.name == "sess" || f.name == "ip" || g.allows(f.name) {
+		if f.rules.path || f.name == "sess" || f.name == "ip" || f.name == "protocol" || g.allows(f.name) {
 			continue
 		}
 		v.FieldByIndex(f.index).SetZero()

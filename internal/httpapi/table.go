@@ -5,6 +5,9 @@ import "slices"
 // table returns all routes, in the order in which the document lists them.
 func (a *API) table() []*Route {
 	return slices.Concat(
+		a.userRoutes(),
+		a.addressRoutes(),
+		a.forwardedRoutes(),
 		a.healthRoutes(),
 	)
 }
