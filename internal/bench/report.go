@@ -132,9 +132,9 @@ func (r *Report) WriteTable(w io.Writer) error {
 	m := r.Machine
 	fmt.Fprintf(w, "%s, %s: %d × %s, %d MiB, %s, %s\n", r.Label, r.Started.Format("2006-01-02 15:04"), m.Cores, m.CPU, m.MemoryMiB, m.OS, m.Go)
 	if m.Fsync1 > 0 {
-		fmt.Fprintf(w, "disk: %s fsync/s from one writer, %s from eight", number(m.Fsync1), number(m.Fsync8))
+		fmt.Fprintf(w, "disk: %s fsync/s from one writer, %s from eight; ", number(m.Fsync1), number(m.Fsync8))
 	}
-	fmt.Fprintf(w, "; load average %s; medians of the runs\n\n", m.LoadAverage)
+	fmt.Fprintf(w, "load average %s; medians of the runs\n\n", m.LoadAverage)
 	tw := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
 	fmt.Fprintln(tw, "workload\tmetric\tmedian\tunit\truns")
 	for _, res := range r.Results {
