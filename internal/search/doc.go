@@ -33,7 +33,16 @@
 // # Signatures
 //
 // A [Signature] is a Bloom filter over the trigrams (three octets in a row) of a folded text, with 1.9 to 3.8 bits for
-// each distinct trigram. It never denies a string that is there; how often it fails to deny one that is not is the share
-// of set bits (41 per cent at most, unless the text exceeds the largest bitmap) to the power of the distinct trigrams
-// of the string.
+// each distinct trigram. It never denies a string that is there. How often it fails to deny a word that is not there
+// depends on the fill (about 30 per cent of the bits) while texts are short, and on chance trigrams of other words in
+// long ones. Measured on English documentation, 200 texts of each size, with words from the whole corpus:
+//
+//	text (octets)   signature   words of 4   6      8      10 letters that are not there and are not denied
+//	1,000           12.9 %      14 %         3 %    1 %    0.6 %
+//	4,000            7.8 %      16 %         6 %    3 %    2 %
+//	30,000           3.1 %      28 %        20 %   16 %   15 %
+//	100,000          1.6 %      39 %        36 %   33 %   34 %
+//
+// Building one takes 1 to 1.2 ns for an octet of folded text and a microsecond for each text, a [Probe] some 4 ns for
+// a signature, folding 0.6 ns an octet of ASCII and 3 to 5 ns of other scripts (one core of an AMD EPYC server).
 package search

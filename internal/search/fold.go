@@ -86,6 +86,11 @@ func (f *Folder) Append(dst, s []byte) []byte {
 	return dst
 }
 
+// Reset forgets what was held back and makes the Folder ready for another text.
+func (f *Folder) Reset() {
+	f.space, f.nmarks, f.ntail = false, 0, 0
+}
+
 // Flush appends what was held back and makes the Folder ready for another text.
 func (f *Folder) Flush(dst []byte) []byte {
 	dst = f.drainTail(dst, true)
