@@ -1,0 +1,214 @@
+package imap
+
+import (
+	"context"
+	"slices"
+	"strings"
+
+	"mallard/internal/imap/imapwire"
+	"mallard/internal/mail"
+)
+
+// listed is a name of the hierarchy: a mailbox, or a level above one that is
+// none itself.
+type listed struct {
+	name     string
+	box      *mail.Mailbox // nil for a level that cannot be selected
+	children bool
+}
+
+// hierarchy returns all names in order, INBOX first.
+func (s *session) hierarchy(ctx context.Context) ([]listed, error) {
+	boxes, err := s.srv.o.Mailboxes.List(ctx, s.acct.ID)
+	if err != nil {
+		return nil, err
+	}
+	names := make(map[string]*listed, len(boxes))
+	for _, b := range boxes {
+		if !b.Hidden {
+			names[b.Path] = &listed{name: b.Path, box: b}
+		}
+	}
+	for _, b := range boxes {
+		if b.Hidden {
+			continue
+		}
+		for p := mail.ParentName(b.Path); p != ""; p = mail.ParentName(p) {
+			if names[p] == nil {
+				names[p] = &listed{name: p}
+			}
+			names[p].children = true
+		}
+	}
+	out := make([]listed, 0, len(names))
+	for _, l := range names {
+		out = append(out, *l)
+	}
+	slices.SortFunc(out, func(a, b listed) int { return compareNames(a.name, b.name) })
+	return out, nil
+}
+
+// compareNames orders level by level, INBOX before everything.
+func compareNames(a, b string) int {
+	rank := func(n string) int {
+		if n == mail.Inbox || mail.IsInferior(n, mail.Inbox) {
+			return 0
+		}
+		return 1
+	}
+	if r := rank(a) - rank(b); r != 0 {
+		return r
+	}
+	return slices.Compare(strings.Split(a, mail.Separator), strings.Split(b, mail.Separator))
+}
+
+// list is LIST (RFC 3501, 6.3.8) with the options that RFC 5258, 5819 and 6154
+// add.
+func (s *session) list(ctx context.Context, cmd *imapwire.Command, a *imapwire.List) error {
+	if len(a.Patterns) == 1 && a.Patterns[0] == "" {
+		s.w.List(&imapwire.ListData{Attributes: []string{`\Noselect`}, Delimiter: mail.Separator[0]})
+		return s.ok(ctx, cmd, "")
+	}
+	all, err := s.hierarchy(ctx)
+	if err != nil {
+		return err
+	}
+	m := newMatcher(a.Reference, a.Patterns)
+	for _, l := range all {
+		info := childInfo(&l, a, all)
+		if !m.match(l.name) || !selects(&l, &a.Select) && len(info) == 0 {
+			continue
+		}
+		s.w.List(&imapwire.ListData{Attributes: attributes(&l, a), Delimiter: mail.Separator[0], Mailbox: l.name, ChildInfo: info})
+		if len(a.Return.Status) > 0 && l.box != nil {
+			s.tellStatus(l.box, a.Return.Status)
+		}
+	}
+	return s.ok(ctx, cmd, "")
+}
+
+// selects reports whether a name fulfils the selection options.
+func selects(l *listed, sel *imapwire.ListSelect) bool {
+	if sel.Subscribed && (l.box == nil || !l.box.Subscribed) {
+		return false
+	}
+	return !sel.SpecialUse || l.box != nil && l.box.SpecialUse != ""
+}
+
+// childInfo tells of a name that it is only listed for what is below (RFC 5258, 3.5).
+func childInfo(l *listed, a *imapwire.List, all []listed) []string {
+	if !a.Select.RecursiveMatch || !a.Select.Subscribed {
+		return nil
+	}
+	for i := range all {
+		if mail.IsInferior(all[i].name, l.name) && all[i].box != nil && all[i].box.Subscribed {
+			return []string{"SUBSCRIBED"}
+		}
+	}
+	return nil
+}
+
+// attributes are the name attributes of RFC 3501, 7.2.2, RFC 3348 and RFC 6154.
+func attributes(l *listed, a *imapwire.List) []string {
+	var out []string
+	if l.box == nil {
+		out = append(out, `\Noselect`)
+	}
+	if l.children {
+		out = append(out, `\HasChildren`)
+	} else {
+		out = append(out, `\HasNoChildren`)
+	}
+	if l.box == nil {
+		return out
+	}
+	if l.box.Subscribed && (a.Return.Subscribed || a.Select.Subscribed) {
+		out = append(out, `\Subscribed`)
+	}
+	if l.box.SpecialUse != "" {
+		out = append(out, string(l.box.SpecialUse))
+	}
+	return out
+}
+
+// lsub is LSUB (RFC 3501, 6.3.9). With % a level above a subscribed mailbox is
+// told even if it is not subscribed itself.
+func (s *session) lsub(ctx context.Context, cmd *imapwire.Command, a *imapwire.LSub) error {
+	all, err := s.hierarchy(ctx)
+	if err != nil {
+		return err
+	}
+	m := newMatcher(a.Reference, []string{a.Pattern})
+	told := map[string]bool{}
+	for _, l := range all {
+		if l.box == nil || !l.box.Subscribed {
+			continue
+		}
+		if m.match(l.name) {
+			if !told[l.name] {
+				told[l.name] = true
+				s.w.LSub(&imapwire.ListData{Attributes: attributes(&l, &imapwire.List{}), Delimiter: mail.Separator[0], Mailbox: l.name})
+			}
+			continue
+		}
+		if p := parentMatching(m, l.name); strings.HasSuffix(a.Pattern, "%") && p != "" && !told[p] && !subscribed(all, p) {
+			told[p] = true
+			s.w.LSub(&imapwire.ListData{Attributes: []string{`\Noselect`, `\HasChildren`}, Delimiter: mail.Separator[0], Mailbox: p})
+		}
+	}
+	return s.ok(ctx, cmd, "")
+}
+
+func subscribed(all []listed, name string) bool {
+	return slices.ContainsFunc(all, func(l listed) bool { return l.name == name && l.box != nil && l.box.Subscribed })
+}
+
+func parentMatching(m matcher, name string) string {
+	for p := mail.ParentName(name); p != ""; p = mail.ParentName(p) {
+		if m.match(p) {
+			return p
+		}
+	}
+	return ""
+}
+
+// matcher matches mailbox names against list patterns, in which * stands for
+// anything and % for anything within a level. INBOX matches in any case.
+type matcher []string
+
+func newMatcher(reference string, patterns []string) matcher {
+	var m matcher
+	for _, p := range patterns {
+		full := reference + p
+		if len(full) >= len(mail.Inbox) && strings.EqualFold(full[:len(mail.Inbox)], mail.Inbox) {
+			full = mail.Inbox + full[len(mail.Inbox):]
+		}
+		m = append(m, strings.TrimPrefix(full, mail.Separator))
+	}
+	return m
+}
+
+func (m matcher) match(name string) bool {
+	return slices.ContainsFunc(m, func(p string) bool { return matchPattern(p, name) })
+}
+
+// matchPattern takes time in proportion to the product of the lengths at worst,
+// whatever the wildcards: it keeps the set of positions that can be reached.
+func matchPattern(pattern, name string) bool {
+	reach := make([]bool, len(name)+1)
+	reach[0] = true
+	for i := range len(pattern) {
+		c := pattern[i]
+		if c != '*' && c != '%' {
+			for j := len(name); j > 0; j-- {
+				reach[j] = reach[j-1] && name[j-1] == c
+			}
+			reach[0] = false
+			continue
+		}
+		for j := 1; j <= len(name); j++ {
+			reach[j] = reach[j] || reach[j-1] && (c == '*' || name[j-1] != mail.Separator[0])
+		}
+	}
+	return reach[len(name)]
+}

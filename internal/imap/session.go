@@ -1,0 +1,387 @@
+package imap
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/tls"
+	"encoding/base32"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"strings"
+	"sync"
+	"time"
+
+	"mallard/internal/event"
+	"mallard/internal/imap/imapwire"
+	"mallard/internal/mail"
+	"mallard/internal/mailbox"
+)
+
+// session is one connection.
+type session struct {
+	srv  *Server
+	id   string
+	log  *slog.Logger
+	conn net.Conn
+	r    *imapwire.Reader
+	w    *imapwire.Encoder
+
+	mu      sync.Mutex // guards conn's read deadline against interrupt
+	waiting bool       // for a command: may be interrupted
+	stopped bool
+
+	secure  bool
+	enabled extensions
+	errors  int
+	done    bool // the connection is to be closed
+
+	acct    *mail.Account // nil before login
+	release func()
+	events  event.Subscription
+
+	view     *mailbox.View // nil unless selected
+	readOnly bool
+}
+
+// extensions are those that a client has switched on.
+type extensions struct {
+	condStore bool // RFC 7162
+	utf8      bool // RFC 6855
+}
+
+func newSession(srv *Server, c net.Conn) *session {
+	s := &session{srv: srv, id: sessionID()}
+	s.log = srv.o.Log.With("session", s.id, "remote", c.RemoteAddr().String())
+	_, s.secure = c.(*tls.Conn)
+	s.attach(c)
+	return s
+}
+
+// sessionID returns 16 lower-case base32 characters, which tell sessions apart
+// in logs and journals.
+func sessionID() string {
+	var b [10]byte
+	_, _ = rand.Read(b[:]) // never fails, see its documentation
+	return strings.ToLower(base32.StdEncoding.EncodeToString(b[:]))
+}
+
+// attach starts to talk over c. What was read before from another connection is
+// forgotten: before a TLS handshake it could be anybody's.
+func (s *session) attach(c net.Conn) {
+	s.mu.Lock()
+	s.conn = c
+	s.mu.Unlock()
+	limits := imapwire.PreAuthLimits()
+	limits.MaxAppend = s.srv.o.MaxAppend
+	s.r = imapwire.NewReader(patientReader{s, c}, imapwire.Options{
+		Limits: limits, Commands: s.srv.table, Continue: s.goAhead,
+	})
+	s.w = imapwire.NewEncoder(patientWriter{c, s.srv.o.WriteTimeout})
+}
+
+// goAhead lets the client send a literal.
+func (s *session) goAhead() error {
+	s.w.Continue("Go ahead")
+	return s.w.Flush()
+}
+
+var errStopped = errors.New("the server is shutting down")
+
+// patientReader gives every read the time that the state of the session allows.
+type patientReader struct {
+	s *session
+	c net.Conn
+}
+
+func (r patientReader) Read(p []byte) (int, error) {
+	if err := r.arm(); err != nil {
+		return 0, err
+	}
+	return r.c.Read(p)
+}
+
+func (r patientReader) arm() error {
+	r.s.mu.Lock()
+	defer r.s.mu.Unlock()
+	if r.s.waiting && r.s.stopped {
+		return errStopped
+	}
+	d := r.s.srv.o.IdleTimeout
+	if r.s.acct == nil {
+		d = r.s.srv.o.LoginTimeout
+	}
+	return r.c.SetReadDeadline(time.Now().Add(d))
+}
+
+type patientWriter struct {
+	c net.Conn
+	d time.Duration
+}
+
+func (w patientWriter) Write(p []byte) (int, error) {
+	if err := w.c.SetWriteDeadline(time.Now().Add(w.d)); err != nil {
+		return 0, err
+	}
+	return w.c.Write(p)
+}
+
+// interrupt ends the wait for the next command at shutdown. A command that is
+// being carried out is finished first.
+func (s *session) interrupt() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.stopped = true
+	if s.waiting {
+		_ = s.conn.SetReadDeadline(time.Unix(1, 0))
+	}
+}
+
+func (s *session) setWaiting(on bool) (stopped bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.waiting = on
+	return s.stopped
+}
+
+// end releases what the session holds.
+func (s *session) end() {
+	s.deselect()
+	if s.events != nil {
+		s.events.Close()
+	}
+	if s.release != nil {
+		s.release()
+	}
+}
+
+func (s *session) deselect() {
+	if s.view != nil {
+		s.view.Close()
+		s.view = nil
+	}
+}
+
+func (s *session) state() imapwire.State {
+	switch {
+	case s.acct == nil:
+		return imapwire.StateNotAuthenticated
+	case s.view == nil:
+		return imapwire.StateAuthenticated
+	}
+	return imapwire.StateSelected
+}
+
+func (s *session) run(ctx context.Context) {
+	s.w.Status("*", imapwire.CondOK, imapwire.CodeCapability(s.capabilities()), s.srv.o.Name+" ready")
+	for !s.done {
+		cmd, err := s.next()
+		if err != nil {
+			s.readFailed(err)
+			continue
+		}
+		if reason, ended := s.loggedOut(); ended {
+			s.bye("", reason)
+			break
+		}
+		s.carryOut(ctx, cmd)
+	}
+	_ = s.w.Flush()
+}
+
+// next reads a command. Answers are sent first, unless the client has sent more
+// commands already: then they go out together.
+func (s *session) next() (*imapwire.Command, error) {
+	if s.r.Buffered() == 0 {
+		if err := s.w.Flush(); err != nil {
+			return nil, err
+		}
+	}
+	if s.setWaiting(true) {
+		return nil, errStopped
+	}
+	defer s.setWaiting(false)
+	return s.r.ReadCommand(s.state())
+}
+
+// readFailed answers to a command that could not be read.
+func (s *session) readFailed(err error) {
+	var bad *imapwire.Error
+	var timeout net.Error
+	switch {
+	case errors.As(err, &bad):
+		s.refuse("*", bad)
+		return
+	case s.setWaiting(false) || errors.Is(err, errStopped):
+		s.bye(imapwire.CodeUnavailable, "The server is shutting down")
+	case errors.As(err, &timeout) && timeout.Timeout():
+		s.bye("", "Idle for too long")
+	case !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF):
+		s.log.Debug("IMAP connection", "error", err)
+	}
+	s.done = true
+}
+
+// refuse answers to a command with a syntax error.
+func (s *session) refuse(tag string, e *imapwire.Error) {
+	s.w.Error(tag, e)
+	s.errors++
+	switch {
+	case e.Kind == imapwire.Bye:
+		s.done = true
+	case s.errors > s.srv.o.MaxErrors:
+		s.bye("", "Too many protocol errors")
+	}
+}
+
+func (s *session) bye(code imapwire.Code, text string) {
+	s.w.Status("*", imapwire.CondBYE, code, text)
+	s.done = true
+}
+
+// loggedOut reports whether the account's sessions were told to end.
+func (s *session) loggedOut() (reason string, ended bool) {
+	if s.events == nil {
+		return "", false
+	}
+	select {
+	case <-s.events.Ready():
+	default:
+		return "", false
+	}
+	return logoutReason(s.events.Take())
+}
+
+func logoutReason(events []event.Event) (string, bool) {
+	for _, e := range events {
+		if e.Kind == event.Logout {
+			if e.Reason == "" {
+				return "Logged out", true
+			}
+			return e.Reason, true
+		}
+	}
+	return "", false
+}
+
+// carryOut runs a command and answers it.
+func (s *session) carryOut(ctx context.Context, cmd *imapwire.Command) {
+	err := s.dispatch(ctx, cmd)
+	if err == nil {
+		return
+	}
+	var bad *imapwire.Error
+	if errors.As(err, &bad) {
+		s.refuse(cmd.Tag, bad)
+		return
+	}
+	if s.w.Err() != nil {
+		s.done = true
+		return
+	}
+	s.fail(ctx, cmd, err)
+}
+
+// dispatch calls the handler of a command. A handler answers success itself; an
+// error is answered by the caller.
+func (s *session) dispatch(ctx context.Context, cmd *imapwire.Command) error {
+	switch a := cmd.Args.(type) {
+	case *imapwire.Capability:
+		s.w.Capability(s.capabilities())
+		return s.ok(ctx, cmd, "")
+	case *imapwire.Noop, *imapwire.Check:
+		return s.ok(ctx, cmd, "")
+	case *imapwire.Logout:
+		s.bye("", "Logging out")
+		s.w.OK(cmd.Tag, "", "LOGOUT completed")
+		return nil
+	case *imapwire.ID:
+		return s.identify(ctx, cmd, a)
+	case *imapwire.StartTLS:
+		return s.startTLS(ctx, cmd)
+	case *imapwire.Login:
+		return s.login(ctx, cmd, a.Username, a.Password)
+	case *imapwire.Authenticate:
+		return s.authenticate(ctx, cmd, a)
+	case *imapwire.Enable:
+		return s.enable(ctx, cmd, a)
+	case *imapwire.Namespace:
+		s.w.Namespaces([]imapwire.NamespaceData{{Delimiter: mail.Separator[0]}}, nil, nil)
+		return s.ok(ctx, cmd, "")
+	case *imapwire.Idle:
+		return s.idle(ctx, cmd)
+	}
+	if s.view != nil {
+		if handled, err := s.dispatchSelected(ctx, cmd); handled {
+			return err
+		}
+	}
+	return s.dispatchMailboxes(ctx, cmd)
+}
+
+func (s *session) dispatchMailboxes(ctx context.Context, cmd *imapwire.Command) error {
+	switch a := cmd.Args.(type) {
+	case *imapwire.Select:
+		return s.selectMailbox(ctx, cmd, a)
+	case *imapwire.List:
+		return s.list(ctx, cmd, a)
+	case *imapwire.LSub:
+		return s.lsub(ctx, cmd, a)
+	case *imapwire.Create:
+		return s.create(ctx, cmd, a)
+	case *imapwire.Delete:
+		return s.delete(ctx, cmd, a)
+	case *imapwire.Rename:
+		return s.rename(ctx, cmd, a)
+	case *imapwire.Subscribe:
+		return s.subscribe(ctx, cmd, a.Mailbox, true)
+	case *imapwire.Unsubscribe:
+		return s.subscribe(ctx, cmd, a.Mailbox, false)
+	case *imapwire.Status:
+		return s.status(ctx, cmd, a)
+	case *imapwire.Append:
+		return s.append(ctx, cmd, a)
+	case *imapwire.GetQuota:
+		return s.getQuota(ctx, cmd, a)
+	case *imapwire.GetQuotaRoot:
+		return s.getQuotaRoot(ctx, cmd, a)
+	}
+	return &imapwire.Error{Kind: imapwire.Bad, Text: "Unknown command: " + cmd.Name}
+}
+
+func (s *session) dispatchSelected(ctx context.Context, cmd *imapwire.Command) (bool, error) {
+	switch a := cmd.Args.(type) {
+	case *imapwire.Close:
+		return true, s.closeMailbox(ctx, cmd)
+	case *imapwire.Unselect:
+		s.deselect()
+		return true, s.ok(ctx, cmd, "")
+	case *imapwire.Expunge:
+		return true, s.expunge(ctx, cmd, a)
+	case *imapwire.Fetch:
+		return true, s.fetch(ctx, cmd, a)
+	case *imapwire.Store:
+		return true, s.store(ctx, cmd, a)
+	case *imapwire.Copy:
+		return true, s.copy(ctx, cmd, a)
+	case *imapwire.Move:
+		return true, s.move(ctx, cmd, a)
+	case *imapwire.Search:
+		return true, s.search(ctx, cmd, a)
+	}
+	return false, nil
+}
+
+// ok tells what is new and completes the command.
+func (s *session) ok(ctx context.Context, cmd *imapwire.Command, code imapwire.Code) error {
+	return s.okText(ctx, cmd, code, cmd.Name+" completed")
+}
+
+func (s *session) okText(ctx context.Context, cmd *imapwire.Command, code imapwire.Code, text string) error {
+	if err := s.tell(ctx, mayExpunge(cmd)); err != nil {
+		return err
+	}
+	s.w.OK(cmd.Tag, code, text)
+	return nil
+}

@@ -1,0 +1,221 @@
+package lmtp
+
+import (
+	"bufio"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+	"sync"
+	"time"
+
+	"mallard/internal/delivery"
+)
+
+const bufferSize = 64 << 10
+
+// errLineTooLong is returned for a command line beyond the limit.
+var errLineTooLong = errors.New("command line too long")
+
+// session is one connection.
+type session struct {
+	srv  *Server
+	conn net.Conn
+	in   *bufio.Reader
+	out  *bufio.Writer
+
+	mu      sync.Mutex
+	waiting bool // for a command: may be interrupted
+	stopped bool
+
+	client   string // name given with LHLO, "" before
+	secure   bool
+	sender   *delivery.Sender // nil outside a transaction
+	rcpts    []*delivery.Recipient
+	refused  int
+	finished bool
+}
+
+func newSession(srv *Server, c net.Conn) *session {
+	s := &session{srv: srv}
+	_, s.secure = c.(*tls.Conn)
+	s.attach(c)
+	return s
+}
+
+// attach starts to talk over c, without anything that was read before: a command
+// smuggled in front of a TLS handshake must not count as said inside it.
+func (s *session) attach(c net.Conn) {
+	s.mu.Lock()
+	s.conn = c
+	s.mu.Unlock()
+	s.in = bufio.NewReaderSize(patientReader{s, c}, bufferSize)
+	s.out = bufio.NewWriterSize(deadlineWriter{c, s.srv.o.WriteTimeout}, 4096)
+}
+
+// errStopped ends the wait for a command at shutdown.
+var errStopped = errors.New("shutting down")
+
+// patientReader gives every read the same time.
+type patientReader struct {
+	s *session
+	c net.Conn
+}
+
+func (r patientReader) Read(p []byte) (int, error) {
+	if err := r.arm(); err != nil {
+		return 0, err
+	}
+	return r.c.Read(p)
+}
+
+// arm sets the deadline under the lock of interrupt, which would otherwise be
+// overwritten.
+func (r patientReader) arm() error {
+	r.s.mu.Lock()
+	defer r.s.mu.Unlock()
+	if r.s.waiting && r.s.stopped {
+		return errStopped
+	}
+	return r.c.SetReadDeadline(time.Now().Add(r.s.srv.o.ReadTimeout))
+}
+
+type deadlineWriter struct {
+	c net.Conn
+	d time.Duration
+}
+
+func (w deadlineWriter) Write(p []byte) (int, error) {
+	if err := w.c.SetWriteDeadline(time.Now().Add(w.d)); err != nil {
+		return 0, err
+	}
+	return w.c.Write(p)
+}
+
+// interrupt ends the wait for the next command at shutdown. A message that is
+// being received or stored is finished first.
+func (s *session) interrupt() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.stopped = true
+	if s.waiting {
+		_ = s.conn.SetReadDeadline(time.Unix(1, 0))
+	}
+}
+
+func (s *session) setWaiting(on bool) (stopped bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.waiting = on
+	return s.stopped
+}
+
+func (s *session) run(ctx context.Context) {
+	s.reply(220, "", fmt.Sprintf("%s LMTP %s", s.srv.o.Name, s.srv.o.Banner))
+	for !s.finished {
+		line, err := s.next()
+		switch {
+		case errors.Is(err, errLineTooLong):
+			s.reject(500, "5.5.2", "Line too long")
+		case err != nil:
+			s.goodbye(err)
+			return
+		default:
+			s.command(ctx, line)
+		}
+		if s.refused > s.srv.o.MaxErrors {
+			s.reply(421, "4.7.0", "Too many errors, closing connection")
+			s.finished = true
+		}
+	}
+	_ = s.out.Flush()
+}
+
+func (s *session) goodbye(err error) {
+	var timeout net.Error
+	switch {
+	case s.setWaiting(false):
+		s.reply(421, "4.3.2", "Server is shutting down")
+	case errors.As(err, &timeout) && timeout.Timeout():
+		s.reply(421, "4.4.2", "Timeout, closing connection")
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+	default:
+		s.srv.o.Log.Debug("LMTP connection", "remote", s.conn.RemoteAddr().String(), "error", err)
+	}
+	_ = s.out.Flush()
+}
+
+// next reads a command line. Replies are sent first, unless the client has
+// already sent more: then they go out together (RFC 2920).
+func (s *session) next() (string, error) {
+	if s.in.Buffered() == 0 {
+		if err := s.out.Flush(); err != nil {
+			return "", err
+		}
+	}
+	if s.setWaiting(true) {
+		return "", errStopped
+	}
+	defer s.setWaiting(false)
+	line, err := s.in.ReadSlice('\n')
+	if errors.Is(err, bufio.ErrBufferFull) || err == nil && len(line) > s.srv.o.MaxLine {
+		return "", s.skipLine(err)
+	}
+	if err != nil {
+		return "", err
+	}
+	return strings.TrimRight(string(line), "\r\n"), nil
+}
+
+func (s *session) skipLine(err error) error {
+	for errors.Is(err, bufio.ErrBufferFull) {
+		s.refused++ // an endless line runs into the limit of errors
+		if s.refused > s.srv.o.MaxErrors {
+			return errLineTooLong
+		}
+		_, err = s.in.ReadSlice('\n')
+	}
+	if err != nil {
+		return err
+	}
+	return errLineTooLong
+}
+
+// reply writes one reply; lines after the first continue it (RFC 5321, 4.2.1).
+func (s *session) reply(code int, enhanced string, lines ...string) {
+	if enhanced != "" {
+		enhanced += " "
+	}
+	for i, l := range lines {
+		sep := byte('-')
+		if i == len(lines)-1 {
+			sep = ' '
+		}
+		fmt.Fprintf(s.out, "%d%c%s%s\r\n", code, sep, enhanced, printable(l))
+	}
+}
+
+// reject is a reply to a command that was wrong.
+func (s *session) reject(code int, enhanced, text string) {
+	s.refused++
+	s.reply(code, enhanced, text)
+}
+
+// printable keeps reply text on one line, whatever an address or error holds.
+func printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r < ' ' || r == 0x7f {
+			return '?'
+		}
+		return r
+	}, s)
+}
+
+// reset ends the transaction.
+func (s *session) reset() {
+	s.sender = nil
+	s.rcpts = nil
+}

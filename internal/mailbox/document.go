@@ -1,0 +1,87 @@
+package mailbox
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"mallard/internal/mail"
+	"mallard/internal/message"
+	"mallard/internal/search"
+	"mallard/internal/store"
+)
+
+// document shows a message of the store to a search.
+type document struct {
+	row *store.Row
+	rec search.Record
+	sum *message.Summary
+}
+
+func (d *document) Record() *search.Record { return &d.rec }
+
+func (d *document) ThreadID() (mail.ThreadID, error) { return d.row.ThreadID, nil }
+
+func (d *document) summary() (*message.Summary, error) {
+	if d.sum != nil {
+		return d.sum, nil
+	}
+	sum, err := message.DecodeSummary(d.row.Summary)
+	if err != nil {
+		return nil, mail.WrapError(mail.CodeCorrupt, "A message is damaged in the store", fmt.Errorf("decode summary: %w", err))
+	}
+	d.sum = sum
+	return d.sum, nil
+}
+
+func (d *document) HasAttachment() (bool, error) {
+	sum, err := d.summary()
+	if err != nil {
+		return false, err
+	}
+	return sum.HasAttachments, nil
+}
+
+func (d *document) SentDate() (time.Time, error) {
+	sum, err := d.summary()
+	if err != nil {
+		return time.Time{}, err
+	}
+	return sum.Date, nil
+}
+
+func (d *document) Header(field string) ([]string, error) {
+	var out []string
+	for f := range message.Fields(d.row.Header) {
+		if strings.EqualFold(string(f.Name), field) {
+			out = append(out, message.DecodeHeader(f.Value))
+		}
+	}
+	return out, nil
+}
+
+func (d *document) HeaderText() (string, error) {
+	return string(message.AppendHeaderText(nil, d.row.Header)), nil
+}
+
+// Text parses the message once more and collects what the parser takes for text:
+// the very text that was indexed when the message came.
+func (d *document) Text() (io.ReadCloser, error) {
+	b, err := d.row.Open()
+	if err != nil {
+		return nil, err
+	}
+	defer b.Close()
+	var text bytes.Buffer
+	p := message.NewParser(message.Limits{})
+	p.Text = func(_ message.TextKind, _ *message.Part, utf8 []byte) { text.Write(utf8) }
+	if err := b.WriteRange(p, d.row.PrefixLen, b.Size()-d.row.PrefixLen); err != nil {
+		return nil, fmt.Errorf("read text: %w", err)
+	}
+	if _, err := p.Close(); err != nil {
+		return nil, fmt.Errorf("read text: %w", err)
+	}
+	return io.NopCloser(&text), nil
+}
