@@ -7,28 +7,26 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"syscall"
 	"time"
 )
 
+// An inode names a file on this machine.
+type inode struct{ dev, ino uint64 }
+
 // allocated sums the blocks of all files below dir, as du does; a file with several names counts once.
 func allocated(dir string) (int64, error) {
-	type inode struct{ dev, ino uint64 }
 	seen := map[inode]bool{}
 	var total int64
 	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
 		if err == nil {
 			var info fs.FileInfo
 			if info, err = d.Info(); err == nil {
-				st, ok := info.Sys().(*syscall.Stat_t)
-				if !ok {
-					return errors.ErrUnsupported
-				}
-				if id := (inode{uint64(st.Dev), st.Ino}); !seen[id] {
+				id, bytes, err := blocks(info)
+				if err == nil && !seen[id] {
 					seen[id] = true
-					total += int64(st.Blocks) * 512
+					total += bytes
 				}
-				return nil
+				return err
 			}
 		}
 		if errors.Is(err, os.ErrNotExist) { // the server works on

@@ -7,7 +7,6 @@ import (
 	"os"
 	"runtime"
 	"strconv"
-	"syscall"
 	"time"
 )
 
@@ -112,13 +111,4 @@ func readStat(pid int) (procStat, bool) {
 	pages, _ := strconv.ParseInt(string(f[rss]), 10, 64)
 	s.resident = pages * int64(os.Getpagesize())
 	return s, true
-}
-
-// ownCPU is the time that this process has used.
-func ownCPU() time.Duration {
-	var ru syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &ru); err != nil {
-		return 0
-	}
-	return time.Duration(ru.Utime.Nano() + ru.Stime.Nano())
 }
