@@ -32,6 +32,10 @@ type session struct {
 	waiting bool       // for a command: may be interrupted
 	stopped bool
 
+	// flushFirst makes a read from the connection send the answers first. It is
+	// off while IDLE reads beside the goroutine that writes.
+	flushFirst bool
+
 	secure  bool
 	enabled extensions
 	errors  int
@@ -96,6 +100,11 @@ type patientReader struct {
 }
 
 func (r patientReader) Read(p []byte) (int, error) {
+	if r.s.flushFirst {
+		if err := r.s.w.Flush(); err != nil {
+			return 0, err
+		}
+	}
 	if err := r.arm(); err != nil {
 		return 0, err
 	}
@@ -190,18 +199,17 @@ func (s *session) run(ctx context.Context) {
 	_ = s.w.Flush()
 }
 
-// next reads a command. Answers are sent first, unless the client has sent more
-// commands already: then they go out together.
+// next reads a command. Answers are sent when there is nothing more to be read
+// at once: those to commands that came together go out together.
 func (s *session) next() (*imapwire.Command, error) {
-	if s.r.Buffered() == 0 {
-		if err := s.w.Flush(); err != nil {
-			return nil, err
-		}
-	}
 	if s.setWaiting(true) {
 		return nil, errStopped
 	}
-	defer s.setWaiting(false)
+	s.flushFirst = true
+	defer func() {
+		s.flushFirst = false
+		s.setWaiting(false)
+	}()
 	return s.r.ReadCommand(s.state())
 }
 
