@@ -158,11 +158,7 @@ func (l *Limits) release(p place) {
 // insert makes a counter, for which it may drop another one.
 func (l *Limits) insert(key string, now time.Time, window time.Duration) *counter {
 	if len(l.counters) >= l.maxKeys {
-		victim := l.ends[0]
-		if !victim.ended(now) {
-			victim = l.used.Back().Value.(*counter)
-		}
-		l.remove(victim)
+		l.remove(l.used.Back().Value.(*counter)) // none has ended: dropEnded would have made room
 	}
 	c := &counter{key: strings.Clone(key), end: now.Add(window)} // the key may be part of something large
 	l.counters[c.key] = c

@@ -105,7 +105,9 @@ func TestEndedAreDropped(t *testing.T) {
 		time.Sleep(time.Minute)
 		for i := 1; len(l.counters) > 0; i++ {
 			before := len(l.counters)
-			add(t, l, "key999", 0, time.Minute) // has ended, whether it was dropped or not
+			if c := add(t, l, "key999", 0, time.Minute); c != (limit.Count{OK: true}) {
+				t.Fatalf("a counter that ended and was not dropped yet is %+v", c)
+			}
 			if dropped := before - len(l.counters); dropped > maxDrop+1 {
 				t.Fatalf("%d dropped at once", dropped)
 			}
