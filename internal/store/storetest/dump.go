@@ -1,0 +1,210 @@
+package storetest
+
+import (
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"mallard/internal/mail"
+	"mallard/internal/store"
+)
+
+// state is all that can be read of a store.
+type state struct {
+	Accounts  []*mail.Account
+	Addresses []*mail.Address
+	Mailboxes []boxState
+	Journal   []store.JournalEntry
+}
+
+// boxState is a mailbox with its messages.
+type boxState struct {
+	Account mail.AccountID
+	Row     mail.Mailbox
+	Rows    []store.Row
+	Content [][sha256.Size]byte // of the messages' octets
+}
+
+// dump reads a whole store, and checks on the way that what it reads fits together.
+func dump(ctx context.Context, s store.Store) (*state, error) {
+	accounts, err := s.ListAccounts(ctx, store.AccountQuery{})
+	if err != nil {
+		return nil, fmt.Errorf("list accounts: %w", err)
+	}
+	addresses, err := s.ListAddresses(ctx, store.AddressQuery{})
+	if err != nil {
+		return nil, fmt.Errorf("list addresses: %w", err)
+	}
+	st := &state{Accounts: accounts.Accounts, Addresses: addresses.Addresses}
+	for _, a := range st.Accounts {
+		if err := st.addAccount(ctx, s, a); err != nil {
+			return nil, fmt.Errorf("account %s: %w", a.Username, err)
+		}
+	}
+	return st, nil
+}
+
+func (st *state) addAccount(ctx context.Context, s store.Store, a *mail.Account) error {
+	boxes, err := s.ListMailboxes(ctx, a.ID)
+	if err != nil {
+		return fmt.Errorf("list mailboxes: %w", err)
+	}
+	var used int64
+	for _, b := range boxes {
+		bs, err := dumpMailbox(ctx, s, a.ID, b)
+		if err != nil {
+			return fmt.Errorf("mailbox %s: %w", b.Path, err)
+		}
+		st.Mailboxes = append(st.Mailboxes, *bs)
+		used += b.Size
+	}
+	if used != a.StorageUsed {
+		return fmt.Errorf("StorageUsed is %d, the mailboxes hold %d octets", a.StorageUsed, used)
+	}
+	journal, err := s.ReadJournal(ctx, a.ID, mail.JournalID{}, 1<<20)
+	if err != nil {
+		return fmt.Errorf("read journal: %w", err)
+	}
+	st.Journal = append(st.Journal, journal...)
+	return nil
+}
+
+// dumpMailbox reads a mailbox and checks its counters.
+func dumpMailbox(ctx context.Context, s store.Store, acct mail.AccountID, b *mail.Mailbox) (*boxState, error) {
+	bs := &boxState{Account: acct, Row: *b}
+	var size, unseen, deleted int64
+	for row, err := range s.Fetch(ctx, acct, b.ID, store.FetchQuery{Fields: allFields}) {
+		if err != nil {
+			return nil, fmt.Errorf("fetch: %w", err)
+		}
+		body, err := row.Open()
+		if err != nil {
+			return nil, fmt.Errorf("open UID %d: %w", row.UID, err)
+		}
+		data, err := readBody(body)
+		if err != nil {
+			return nil, fmt.Errorf("read UID %d: %w", row.UID, err)
+		}
+		if int64(len(data)) != row.Size || !strings.HasPrefix(string(data), string(row.Header)) {
+			return nil, fmt.Errorf("UID %d has %d octets that begin with %q; its row says %d and %q", row.UID, len(data), cut(data), row.Size, cut(row.Header))
+		}
+		bs.Rows, bs.Content = append(bs.Rows, detach(row)), append(bs.Content, sha256.Sum256(data))
+		size += row.Size
+		if !row.Flags.Has(mail.Seen) {
+			unseen++
+		}
+		if row.Flags.Has(mail.Deleted) {
+			deleted++
+		}
+		if row.UID >= b.UIDNext || row.ModSeq > b.HighestModSeq {
+			return nil, fmt.Errorf("UID %d with mod-sequence %d in a mailbox with UIDNEXT %d and HIGHESTMODSEQ %d", row.UID, row.ModSeq, b.UIDNext, b.HighestModSeq)
+		}
+	}
+	if b.Messages != int64(len(bs.Rows)) || b.Size != size || b.Unseen != unseen || b.Deleted != deleted {
+		return nil, fmt.Errorf("counters are %d messages, %d octets, %d unseen, %d deleted; counted %d, %d, %d, %d",
+			b.Messages, b.Size, b.Unseen, b.Deleted, len(bs.Rows), size, unseen, deleted)
+	}
+	return bs, nil
+}
+
+// differs returns how another state of the same store differs, "" when it does
+// not. What an engine may skip when it starts again (UIDNEXT, HIGHESTMODSEQ) must
+// not be smaller.
+func (st *state) differs(o *state) string {
+	for i, b := range st.Mailboxes {
+		if i < len(o.Mailboxes) && b.Row.ID == o.Mailboxes[i].Row.ID {
+			if got := o.Mailboxes[i].Row; got.UIDNext < b.Row.UIDNext || got.HighestModSeq < b.Row.HighestModSeq {
+				return fmt.Sprintf("%s went back from UIDNEXT %d and HIGHESTMODSEQ %d to %d and %d",
+					b.Row.Path, b.Row.UIDNext, b.Row.HighestModSeq, got.UIDNext, got.HighestModSeq)
+			}
+		}
+	}
+	return cmp.Diff(st, o, rowOptions(), cmpopts.IgnoreFields(mail.Mailbox{}, "UIDNext", "HighestModSeq"))
+}
+
+// lowerSorted returns texts in lower case and order.
+func lowerSorted(in []string) []string {
+	var out []string
+	for _, s := range in {
+		out = append(out, strings.ToLower(s))
+	}
+	slices.Sort(out)
+	return out
+}
+
+// shape is a state without what each store chooses for itself: ids, UIDs,
+// mod-sequences and times. It is how an engine is compared with the model.
+type shape struct {
+	Used      int64
+	Main      string
+	Addresses []string
+	Mailboxes []boxShape
+}
+
+type boxShape struct {
+	Path                  string
+	Use                   mail.SpecialUse
+	Subscribed, Hidden    bool
+	Messages, Unseen, Del int64
+	Keywords              []string
+	Rows                  []rowShape
+}
+
+type rowShape struct {
+	Flags, Date, MetaData, Info string
+	Size                        int64
+	Fields                      string
+	Expires                     bool
+	Thread, Email               int // messages that share one have the same number
+	Content                     [sha256.Size]byte
+}
+
+// shape returns the shape of one account.
+func (st *state) shape(acct mail.AccountID) *shape {
+	sh := &shape{}
+	for _, a := range st.Accounts {
+		if a.ID == acct {
+			sh.Used, sh.Main = a.StorageUsed, a.Address
+		}
+	}
+	for _, a := range st.Addresses {
+		sh.Addresses = append(sh.Addresses, fmt.Sprintf("%s %s %v %q", a.Address, a.View, a.Account == acct, a.Tags))
+	}
+	threads, emails := make(map[mail.ThreadID]int), make(map[mail.EmailID]int)
+	for _, b := range st.Mailboxes {
+		if b.Account != acct {
+			continue
+		}
+		bs := boxShape{
+			Path: b.Row.Path, Use: b.Row.SpecialUse, Subscribed: b.Row.Subscribed, Hidden: b.Row.Hidden,
+			Messages: b.Row.Messages, Unseen: b.Row.Unseen, Del: b.Row.Deleted, Keywords: lowerSorted(b.Row.Keywords),
+		}
+		for i, r := range b.Rows {
+			bs.Rows = append(bs.Rows, rowShape{
+				Flags: fmt.Sprint(r.Flags.List()), Date: r.InternalDate.UTC().Truncate(1e9).String(), MetaData: r.MetaData, Info: r.Info, Size: r.Size,
+				Fields:  fmt.Sprintf("%q %q %q %q %q %d", r.Envelope, r.BodyStructure, r.Tree, r.Summary, r.Header, r.PrefixLen),
+				Expires: !r.Expires.IsZero(), Thread: number(threads, r.ThreadID), Email: number(emails, r.EmailID), Content: b.Content[i],
+			})
+		}
+		sh.Mailboxes = append(sh.Mailboxes, bs)
+	}
+	return sh
+}
+
+// number returns the number of a key in the order of first use.
+func number[K comparable](seen map[K]int, k K) int {
+	n, ok := seen[k]
+	if !ok {
+		n = len(seen) + 1
+		seen[k] = n
+	}
+	return n
+}
+
+// differs returns how another shape differs.
+func (sh *shape) differs(o *shape) string { return cmp.Diff(sh, o, cmpopts.EquateEmpty()) }
