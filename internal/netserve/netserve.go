@@ -80,15 +80,25 @@ func Listen(o Options) (*Server, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	addr := net.JoinHostPort(o.Host, strconv.Itoa(o.Port))
-	l, err := net.Listen("tcp", addr)
+	l, err := Bind(o)
 	if err != nil {
-		return nil, listenError(o, addr, err)
+		return nil, err
 	}
 	return &Server{
 		o: o, listener: l,
 		conns: make(map[net.Conn]struct{}), perIP: make(map[netip.Addr]int),
 	}, nil
+}
+
+// Bind binds the address and leaves serving it to others. Of the options it uses
+// those about the address.
+func Bind(o Options) (net.Listener, error) {
+	addr := net.JoinHostPort(o.Host, strconv.Itoa(o.Port))
+	l, err := net.Listen("tcp", addr)
+	if err != nil {
+		return nil, listenError(o, addr, err)
+	}
+	return l, nil
 }
 
 func listenError(o Options, addr string, err error) error {
