@@ -1,0 +1,114 @@
+package auth
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"mallard/internal/auth/password"
+	"mallard/internal/mail"
+)
+
+// AppPassword is a password that a person made for one program. It gives access to
+// services, never to scope master, and needs no second factor.
+type AppPassword struct {
+	ID          string
+	Account     mail.AccountID
+	Description string
+	Scopes      []string // services, or "*" for all
+	Hash        string
+	// Selector is password.Selector of the password; "" for one of old data, which
+	// is tried against every candidate.
+	Selector string
+	Expires  time.Time // zero for never
+	// TTL extends Expires to so long after each use; 0 does not.
+	TTL time.Duration
+}
+
+// AppPasswords keeps application passwords.
+type AppPasswords interface {
+	// AppPasswords returns those of the account with this selector or without one.
+	AppPasswords(ctx context.Context, acct mail.AccountID, selector string) ([]AppPassword, error)
+	// AppPasswordUsed records a login. A new end of its life is set when expires is
+	// not zero.
+	AppPasswordUsed(ctx context.Context, acct mail.AccountID, id, ip string, at, expires time.Time) error
+}
+
+// anyService is the scope of application passwords for all services.
+const anyService = "*"
+
+// checkAppPasswords returns the application password that was typed, nil for none.
+// One for other services is an error with code AuthScope, which the caller may
+// forget when the text turns out to be the master password. Failures are not
+// counted here: who goes on guessing ends at the primary password, which counts, and
+// a program that logs in by its own password is not locked out by those guesses.
+func (s *Service) checkAppPasswords(ctx context.Context, req Request, acct *mail.Account) (*AppPassword, error) {
+	if s.o.AppPasswords == nil || req.Scope == ScopeMaster {
+		return nil, nil
+	}
+	typed, ok := password.AppPassword(req.Password)
+	if !ok {
+		return nil, nil
+	}
+	list, err := s.o.AppPasswords.AppPasswords(ctx, acct.ID, password.Selector(typed))
+	if err != nil {
+		return nil, trouble("read application passwords", err)
+	}
+	now := s.o.Now()
+	for i := range list {
+		asp := &list[i]
+		if !asp.Expires.IsZero() && !now.Before(asp.Expires) {
+			continue
+		}
+		ok, err := s.matches(ctx, acct, asp, typed)
+		switch {
+		case err != nil:
+			return nil, err
+		case !ok:
+		case slices.Contains(asp.Scopes, anyService) || slices.Contains(asp.Scopes, req.Scope):
+			return asp, nil
+		default:
+			return nil, scopeInvalid()
+		}
+	}
+	return nil, nil
+}
+
+// matches compares with one application password, through the cache.
+func (s *Service) matches(ctx context.Context, acct *mail.Account, asp *AppPassword, typed string) (bool, error) {
+	key := s.cache.keyOf("asp", string(acct.ID[:]), asp.Hash, typed)
+	if s.cache.get(key) != "" {
+		return true, nil
+	}
+	source, err := s.cache.do(ctx, key, func() (Source, error) {
+		ok, _, err := s.o.Passwords.Verify(ctx, asp.Hash, typed)
+		if errors.Is(err, password.ErrFormat) || errors.Is(err, password.ErrUnsupported) || errors.Is(err, password.ErrCost) {
+			s.o.Log.Warn("an application password has an unusable hash", "account", acct.ID, "asp", asp.ID, "error", err)
+			return "", nil
+		}
+		if !ok || err != nil {
+			return "", err
+		}
+		return SourceASP, nil
+	})
+	if err != nil {
+		return false, trouble("check application password", err)
+	}
+	return source != "", nil
+}
+
+// usedAppPassword records a login. The login stands whatever becomes of that.
+func (s *Service) usedAppPassword(ctx context.Context, req Request, asp *AppPassword) {
+	now := s.o.Now().UTC()
+	ip, expires := "", time.Time{}
+	if req.IP.IsValid() {
+		ip = req.IP.Unmap().String()
+	}
+	if asp.TTL > 0 {
+		expires = now.Add(asp.TTL)
+	}
+	if err := s.o.AppPasswords.AppPasswordUsed(ctx, asp.Account, asp.ID, ip, now, expires); err != nil {
+		s.o.Log.Warn("cannot record the use of an application password", "account", asp.Account, "asp", asp.ID, "error", err)
+	}
+}
