@@ -89,7 +89,8 @@ start() {
   [ "$(id -u)" -eq 0 ] || die "must be root"
   stop "$dir"
   configure "$format" "$dir" "$imap" "$lmtp"
-  dovecot -c "$dir/dovecot.conf" || die "did not start; see $dir/dovecot.log"
+  # Its own output goes to a file: the daemon would keep the caller's pipe open.
+  dovecot -c "$dir/dovecot.conf" >"$dir/start.log" 2>&1 </dev/null || die "did not start: $(cat "$dir/start.log")"
   local _
   for _ in $(seq 100); do
     if answers "127.0.0.1:$imap" && answers "127.0.0.1:$lmtp"; then

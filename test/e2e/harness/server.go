@@ -1,0 +1,433 @@
+//go:build e2e
+
+package harness
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// Password of every user that User makes.
+const Password = "e2e-password-1"
+
+// Domain of every user that User makes.
+const Domain = "mallard.test"
+
+const (
+	startTime = 30 * time.Second
+	stopTime  = 15 * time.Second
+)
+
+// Options change what Start writes into the configuration file. Zero values are the server's defaults.
+type Options struct {
+	LMTPMaxMB int
+	Extra     string // TOML that is put at the end
+}
+
+// A Server is one server on one data directory. It is stopped when the test ends.
+type Server struct {
+	Dir    string // of everything; the data is in Dir/data
+	Config string // the configuration file
+	LMTP   string // host:port
+	IMAP   string // host:port, no TLS, login allowed
+	IMAPS  string // host:port, TLS; empty for Dovecot
+	API    string // http://host:port; empty for Dovecot
+
+	t       testing.TB
+	dovecot bool
+	log     *os.File
+	process *exec.Cmd
+	done    chan struct{}
+}
+
+// Dovecot tells whether the tests run against Dovecot in Mallard's place.
+func Dovecot() bool { return os.Getenv("MALLARD_E2E_DOVECOT") == "1" }
+
+// OnlyMallard leaves out a test of something that Dovecot does not have or does otherwise.
+func OnlyMallard(t testing.TB) {
+	t.Helper()
+	if Dovecot() {
+		t.Skip("not a test for Dovecot")
+	}
+}
+
+// CI tells whether nothing may be left out.
+func CI() bool { return os.Getenv("MALLARD_CI") == "1" }
+
+// Need returns the path of a program. Where nothing may be left out a missing one fails the test, elsewhere the test is
+// skipped and says what to install.
+func Need(t testing.TB, program, debianPackage string) string {
+	t.Helper()
+	path, err := exec.LookPath(program)
+	if err != nil {
+		for _, dir := range []string{"/usr/sbin", "/sbin"} {
+			if _, statErr := os.Stat(filepath.Join(dir, program)); statErr == nil {
+				return filepath.Join(dir, program)
+			}
+		}
+		Missing(t, "%s is not installed: apt-get install %s (or test/rig/install.sh)", program, debianPackage)
+	}
+	return path
+}
+
+// Missing ends a test for which something is not there.
+func Missing(t testing.TB, format string, args ...any) {
+	t.Helper()
+	if CI() {
+		t.Fatalf(format, args...)
+	}
+	t.Skipf(format, args...)
+}
+
+// Root is the top of the repository.
+func Root() string {
+	_, file, _, _ := runtime.Caller(0)
+	return filepath.Join(filepath.Dir(file), "..", "..", "..")
+}
+
+var build struct {
+	sync.Once
+	path string
+	err  error
+}
+
+// Binary builds cmd/mallard once in a test process, or takes the one that MALLARD_BIN names.
+func Binary(t testing.TB) string {
+	t.Helper()
+	build.Do(func() {
+		if build.path = os.Getenv("MALLARD_BIN"); build.path != "" {
+			return
+		}
+		dir, err := os.MkdirTemp("", "mallard-e2e-")
+		if err != nil {
+			build.err = err
+			return
+		}
+		build.path = filepath.Join(dir, "mallard")
+		cmd := exec.Command("go", "build", "-o", build.path, "./cmd/mallard")
+		cmd.Dir = Root()
+		if out, err := cmd.CombinedOutput(); err != nil {
+			build.err = fmt.Errorf("go build ./cmd/mallard: %w\n%s", err, out)
+		}
+	})
+	if build.err != nil {
+		t.Fatal(build.err)
+	}
+	return build.path
+}
+
+// FreePorts finds ports on loopback that nothing listens on.
+func FreePorts(t testing.TB, n int) []int {
+	t.Helper()
+	var ports []int
+	for range n {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close()
+		ports = append(ports, l.Addr().(*net.TCPAddr).Port)
+	}
+	return ports
+}
+
+// Start starts a server with an empty data directory and waits until it is healthy.
+func Start(t testing.TB, o Options) *Server {
+	t.Helper()
+	s := &Server{t: t, Dir: t.TempDir()}
+	p := FreePorts(t, 4)
+	addr := func(port int) string { return fmt.Sprintf("127.0.0.1:%d", port) }
+	s.LMTP, s.IMAP = addr(p[0]), addr(p[1])
+	if Dovecot() {
+		s.startDovecot(p[1], p[0])
+		return s
+	}
+	s.IMAPS, s.API = addr(p[2]), "http://"+addr(p[3])
+	s.Config = filepath.Join(s.Dir, "mallard.toml")
+	s.writeConfig(o, p)
+	var err error
+	if s.log, err = os.Create(filepath.Join(s.Dir, "log")); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.cleanup)
+	s.Run()
+	return s
+}
+
+func (s *Server) writeConfig(o Options, ports []int) {
+	s.t.Helper()
+	lmtpLimit := ""
+	if o.LMTPMaxMB > 0 {
+		lmtpLimit = fmt.Sprintf("maxMB = %d\n", o.LMTPMaxMB)
+	}
+	text := fmt.Sprintf(`[store]
+path = %q
+
+[lmtp]
+enabled = true
+host = "127.0.0.1"
+port = %d
+%s
+[api]
+enabled = true
+host = "127.0.0.1"
+port = %d
+
+[imap]
+enabled = true
+host = "127.0.0.1"
+port = %d
+secure = false
+ignoreSTARTTLS = true
+
+[[imap.interface]]
+enabled = true
+host = "127.0.0.1"
+port = %d
+secure = true
+
+%s`, filepath.Join(s.Dir, "data"), ports[0], lmtpLimit, ports[3], ports[1], ports[2], o.Extra)
+	if err := os.WriteFile(s.Config, []byte(text), 0o600); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// Run starts the server on the data that is there and waits until it is healthy.
+func (s *Server) Run() {
+	s.t.Helper()
+	cmd := exec.Command(Binary(s.t), "serve", "--config", s.Config)
+	cmd.Dir = s.Dir
+	cmd.Stdout, cmd.Stderr = s.log, s.log
+	cmd.Env = append(os.Environ(), "HOME="+s.Dir)
+	if err := cmd.Start(); err != nil {
+		s.t.Fatal(err)
+	}
+	s.process, s.done = cmd, make(chan struct{})
+	go func() {
+		cmd.Wait()
+		close(s.done)
+	}()
+	s.waitHealthy()
+}
+
+func (s *Server) waitHealthy() {
+	s.t.Helper()
+	var last error
+	ok := Until(startTime, func() bool {
+		select {
+		case <-s.done:
+			s.t.Fatalf("the server ended at once: %v\n%s", s.process.ProcessState, s.Log())
+		default:
+		}
+		resp, err := http.Get(s.API + "/health")
+		if err != nil {
+			last = err
+			return false
+		}
+		resp.Body.Close()
+		last = fmt.Errorf("GET /health: %s", resp.Status)
+		return resp.StatusCode == http.StatusOK
+	})
+	if !ok {
+		s.t.Fatalf("the server is not healthy after %s: %v\n%s", startTime, last, s.Log())
+	}
+}
+
+// Log is what the server has written.
+func (s *Server) Log() string {
+	b, _ := os.ReadFile(filepath.Join(s.Dir, "log"))
+	if len(b) > 20_000 {
+		b = b[len(b)-20_000:]
+	}
+	return string(b)
+}
+
+// PID of the running server.
+func (s *Server) PID() int { return s.process.Process.Pid }
+
+// Stop asks the server to end, as Ctrl-C does, and fails the test if it does not end cleanly within seconds.
+func (s *Server) Stop() {
+	s.t.Helper()
+	if err := s.process.Process.Signal(syscall.SIGINT); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		s.t.Fatal(err)
+	}
+	select {
+	case <-s.done:
+	case <-time.After(stopTime):
+		s.process.Process.Kill()
+		<-s.done
+		s.t.Fatalf("the server did not stop within %s\n%s", stopTime, s.Log())
+	}
+	if !s.process.ProcessState.Success() {
+		s.t.Fatalf("the server stopped with %v\n%s", s.process.ProcessState, s.Log())
+	}
+}
+
+// Kill ends the server as a power cut of the process does: SIGKILL, at any instant.
+func (s *Server) Kill() {
+	s.process.Process.Kill()
+	<-s.done
+}
+
+func (s *Server) cleanup() {
+	if s.process != nil {
+		s.process.Process.Kill()
+		<-s.done
+	}
+	if s.t.Failed() {
+		s.t.Logf("the server's log:\n%s", s.Log())
+	}
+	s.log.Close()
+}
+
+// A User is an account with an address.
+type User struct {
+	ID       string
+	Name     string
+	Password string
+	Address  string
+}
+
+// User makes an account whose mailbox may hold quota octets (0: the default).
+func (s *Server) User(name string, quota int64) User {
+	s.t.Helper()
+	u := User{Name: name, Password: Password, Address: name + "@" + Domain}
+	if s.dovecot {
+		u.Name = u.Address
+		return u
+	}
+	body := map[string]any{"username": name, "password": Password, "address": u.Address}
+	if quota > 0 {
+		body["quota"] = quota
+	}
+	var answer struct {
+		Success bool   `json:"success"`
+		ID      string `json:"id"`
+	}
+	s.Call(http.MethodPost, "/users", body, &answer)
+	if !answer.Success || answer.ID == "" {
+		s.t.Fatalf("POST /users gave %+v", answer)
+	}
+	u.ID = answer.ID
+	return u
+}
+
+// Call calls the API and fails the test unless the answer is 200.
+func (s *Server) Call(method, path string, body, answer any) {
+	s.t.Helper()
+	var in io.Reader
+	if body != nil {
+		b, err := json.Marshal(body)
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		in = bytes.NewReader(b)
+	}
+	req, err := http.NewRequest(method, s.API+path, in)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	req.Header.Set("Content-Type", "application/json")
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	out, err := io.ReadAll(resp.Body)
+	if err != nil || resp.StatusCode != http.StatusOK {
+		s.t.Fatalf("%s %s: %s %v\n%s", method, path, resp.Status, err, out)
+	}
+	if answer != nil {
+		if err := json.Unmarshal(out, answer); err != nil {
+			s.t.Fatalf("%s %s: %v\n%s", method, path, err, out)
+		}
+	}
+}
+
+// Check runs "mallard check" and fails the test unless all is well.
+func (s *Server) Check() {
+	s.t.Helper()
+	r := Command{Program: Binary(s.t), Args: []string{"check", "--config", s.Config}}.Run(s.t)
+	if r.Status != 0 {
+		s.t.Fatalf("mallard check ended with status %d:\n%s%s", r.Status, r.Out, r.Err)
+	}
+}
+
+// Until calls f over and over until it is true; it returns false when it was not within the time.
+func Until(limit time.Duration, f func() bool) bool {
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for end := time.Now().Add(limit); ; <-tick.C {
+		if f() {
+			return true
+		}
+		if time.Now().After(end) {
+			return false
+		}
+	}
+}
+
+// A Command is a program to run to its end.
+type Command struct {
+	Program string
+	Args    []string
+	Dir     string
+	Env     []string // in addition
+	In      string
+	Limit   time.Duration // default a minute
+}
+
+// A Ran is what a program gave.
+type Ran struct {
+	Status   int
+	Out, Err string
+}
+
+// Run runs it. It fails the test if it cannot be run or does not end in time; the status is the caller's to judge.
+func (c Command) Run(t testing.TB) Ran {
+	t.Helper()
+	if c.Limit == 0 {
+		c.Limit = time.Minute
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), c.Limit)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, c.Program, c.Args...)
+	cmd.Dir, cmd.Env, cmd.Stdin = c.Dir, append(os.Environ(), c.Env...), strings.NewReader(c.In)
+	cmd.WaitDelay = 5 * time.Second
+	var out, errs bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	err := cmd.Run()
+	if ctx.Err() != nil {
+		t.Fatalf("%s did not end within %s:\n%s%s", c.Program, c.Limit, out.String(), errs.String())
+	}
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		t.Fatalf("%s: %v", c.Program, err)
+	}
+	return Ran{cmd.ProcessState.ExitCode(), out.String(), errs.String()}
+}
+
+// Must runs it and fails the test unless its status is 0.
+func (c Command) Must(t testing.TB) Ran {
+	t.Helper()
+	r := c.Run(t)
+	if r.Status != 0 {
+		t.Fatalf("%s %q ended with status %d:\n%s%s", c.Program, c.Args, r.Status, r.Out, r.Err)
+	}
+	return r
+}

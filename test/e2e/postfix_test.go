@@ -1,0 +1,152 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"fmt"
+	"net/smtp"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"mallard/test/e2e/harness"
+)
+
+const postfixMain = `compatibility_level = 3.6
+queue_directory = %[1]s/queue
+data_directory = %[1]s/data
+mail_owner = postfix
+setgid_group = postdrop
+inet_interfaces = loopback-only
+inet_protocols = ipv4
+myhostname = mta.example.net
+mydestination =
+local_recipient_maps =
+alias_maps =
+mynetworks = 127.0.0.0/8
+smtpd_relay_restrictions = permit_mynetworks, reject
+virtual_mailbox_domains = %[2]s
+virtual_transport = lmtp:inet:%[3]s
+maillog_file = %[1]s/log
+minimal_backoff_time = 1s
+queue_run_delay = 1s
+notify_classes =
+bounce_queue_lifetime = 0
+`
+
+// No service is in a chroot, and bounces go nowhere.
+const postfixMaster = `127.0.0.1:%d inet n - n - - smtpd
+pickup unix n - n 60 1 pickup
+cleanup unix n - n - 0 cleanup
+qmgr unix n - n 300 1 qmgr
+tlsmgr unix - - n 1000? 1 tlsmgr
+rewrite unix - - n - - trivial-rewrite
+bounce unix - - n - 0 discard
+defer unix - - n - 0 bounce
+trace unix - - n - 0 bounce
+verify unix - - n - 1 verify
+flush unix n - n 1000? 0 flush
+proxymap unix - - n - - proxymap
+lmtp unix - - n - - lmtp
+smtp unix - - n - - discard
+error unix - - n - - error
+retry unix - - n - - error
+discard unix - - n - - discard
+anvil unix - - n - 1 anvil
+scache unix - - n - 1 scache
+postlog unix-dgram n - n - 1 postlogd
+`
+
+// startPostfix starts an instance of its own and returns its SMTP address and its log file.
+func startPostfix(t *testing.T, lmtp string) (addr, logFile string) {
+	t.Helper()
+	program := harness.Need(t, "postfix", "postfix")
+	if os.Geteuid() != 0 {
+		harness.Missing(t, "Postfix starts as root only")
+	}
+	dir, err := os.MkdirTemp("/var/tmp", "mallard-e2e-postfix-") // where Postfix's own user can go, and below /var for its log
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	port := harness.FreePorts(t, 1)[0]
+	files := map[string]string{
+		"main.cf":   fmt.Sprintf(postfixMain, dir, harness.Domain, lmtp),
+		"master.cf": fmt.Sprintf(postfixMaster, port),
+	}
+	for _, sub := range []string{"", "queue", "data"} {
+		if err := os.MkdirAll(filepath.Join(dir, sub), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chmod(filepath.Join(dir, sub), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	harness.Command{Program: "chown", Args: []string{"postfix", filepath.Join(dir, "data")}}.Must(t)
+	for name, text := range files {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// The daemon must not keep a pipe of this process open.
+	start := fmt.Sprintf("exec %s -c %s start >%s/start 2>&1 </dev/null", program, dir, dir)
+	if r := (harness.Command{Program: "sh", Args: []string{"-c", start}}).Run(t); r.Status != 0 {
+		why, _ := os.ReadFile(filepath.Join(dir, "start"))
+		t.Fatalf("postfix start: status %d\n%s", r.Status, why)
+	}
+	t.Cleanup(func() { harness.Command{Program: program, Args: []string{"-c", dir, "stop"}}.Run(t) })
+	return fmt.Sprintf("127.0.0.1:%d", port), filepath.Join(dir, "log")
+}
+
+func TestPostfixRelaysIn(t *testing.T) {
+	s := harness.Start(t, harness.Options{})
+	u := s.User("postfix", 0)
+	addr, logFile := startPostfix(t, s.LMTP)
+	const count = 20
+	want := map[string]bool{}
+	for n := range count {
+		want[harness.Message(n)] = true
+		if err := smtp.SendMail(addr, nil, "sender@example.net", []string{u.Address}, []byte(harness.Message(n))); err != nil {
+			t.Fatalf("message %d: %v", n, err)
+		}
+	}
+	reader := s.Login(u)
+	var got []string
+	if !harness.Until(time.Minute, func() bool {
+		got = reader.Messages("INBOX")
+		return len(got) >= count
+	}) {
+		log, _ := os.ReadFile(logFile)
+		t.Fatalf("%d of %d messages came through Postfix:\n%s", len(got), count, log)
+	}
+	for _, m := range got {
+		if !want[harness.Undelivered(m)] {
+			t.Errorf("not a message that was sent:\n%.1500q", m)
+		}
+		delete(want, harness.Undelivered(m))
+	}
+	if len(want) != 0 {
+		t.Errorf("%d messages are missing or altered", len(want))
+	}
+}
+
+func TestPostfixBouncesUnknownRecipient(t *testing.T) {
+	harness.OnlyMallard(t)
+	s := harness.Start(t, harness.Options{})
+	addr, logFile := startPostfix(t, s.LMTP)
+	if err := smtp.SendMail(addr, nil, "sender@example.net", []string{"nobody@" + harness.Domain}, []byte(harness.Message(1))); err != nil {
+		t.Fatal(err)
+	}
+	var log []byte
+	if !harness.Until(time.Minute, func() bool {
+		log, _ = os.ReadFile(logFile)
+		return strings.Contains(string(log), "status=bounced")
+	}) {
+		t.Fatalf("not bounced:\n%s", log)
+	}
+	if !strings.Contains(string(log), "dsn=5.1.1") || !strings.Contains(string(log), "550 5.1.1") {
+		t.Errorf("bounced without 550 5.1.1:\n%s", log)
+	}
+}
