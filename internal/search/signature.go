@@ -196,3 +196,20 @@ func distinct(bitmap []uint64) float64 {
 	free := max(size-float64(set), 1)
 	return size * math.Log(size/free)
 }
+
+// With returns the signature of the text together with another folded text, as if both had been written one after the
+// other with something in between. The engine uses it for header lines that a message gets on delivery. s is not
+// changed; a signature of unknown form is returned as it is.
+func (s Signature) With(text []byte) Signature {
+	if s.bitmap() == nil {
+		return s
+	}
+	out := append(make(Signature, 0, len(s)), s...)
+	bitmap := out.bitmap()
+	mask := uint32(len(bitmap)*8 - 1)
+	for i := 0; i+3 <= len(text); i++ {
+		h := trigramHash(text[i], text[i+1], text[i+2]) & mask
+		bitmap[h>>3] |= 1 << (h & 7)
+	}
+	return out
+}

@@ -183,3 +183,22 @@ func corpus(size int) []byte {
 	}
 	return out[:size]
 }
+
+func TestSignatureWithAnotherText(t *testing.T) {
+	var b SignatureBuilder
+	_, _ = b.Write(FoldString("the text of a message"))
+	sig := b.Finish()
+	before := bytes.Clone(sig)
+	both := sig.With(FoldString("Delivered-To: Jane.Roe@example.test"))
+	for _, needle := range []string{"jane.roe@", "delivered-to", "of a mess"} {
+		if !both.MayContain(FoldString(needle)) {
+			t.Errorf("%q is not found", needle)
+		}
+	}
+	if !bytes.Equal(before, sig) {
+		t.Error("the first signature was changed")
+	}
+	if sig.MayContain(FoldString("jane.roe@example")) {
+		t.Error("the first signature has what was added to the other")
+	}
+}
