@@ -1,0 +1,397 @@
+package pebblestore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"mallard/internal/mail"
+	"mallard/internal/store"
+)
+
+// writePiece is the most that a body holds in memory of long content at a time.
+const writePiece = 192 << 10
+
+// body is the content of a message. While it is open the sweeper leaves alone what
+// it refers to; the values that belong to the message itself are held.
+type body struct {
+	s      *Store
+	what   string // for errors
+	size   int64
+	header []byte
+	lay    layout
+	reader reader
+
+	value   []byte // the value of the text, textOwn
+	text    []byte // the decoded stream, textOwn
+	textBuf []byte // memory of text, kept for the next use of this body
+
+	// chunk is the part of a shared text that was read last.
+	chunk      []byte
+	chunkIndex int
+	chunkBuf   []byte
+
+	closers []io.Closer
+	open    bool
+	inner   bool // part of a Fetch, which has entered and registered already
+}
+
+// Open implements store.Messages.
+func (s *Store) Open(ctx context.Context, acct mail.AccountID, mbox mail.MailboxID, uid mail.UID) (store.Body, error) {
+	if err := s.enter(ctx); err != nil {
+		return nil, err
+	}
+	b := &body{s: s, open: true}
+	s.blobs.readers.begin(&b.reader)
+	if err := b.find(ctx, acct, mbox, uid); err != nil {
+		return nil, errors.Join(err, b.Close())
+	}
+	return b, nil
+}
+
+func noMessage() error { return mail.NewError(mail.CodeNotFound, "the message does not exist") }
+
+// find reads the rows of a message. It may lose a race with an expunge: then it
+// looks whether the message is still there.
+func (b *body) find(ctx context.Context, acct mail.AccountID, mbox mail.MailboxID, uid mail.UID) error {
+	a, err := b.s.account(ctx, acct)
+	if err != nil {
+		return err
+	}
+	defer b.s.accounts.release(a)
+	if a.set.Load().byID[mbox] == nil {
+		return noMailbox()
+	}
+	b.what = fmt.Sprintf("message %d of mailbox %s of account %s", uid, mbox, acct)
+	err = b.read(acct, mbox, uid)
+	if mail.CodeOf(err) != mail.CodeCorrupt {
+		return err
+	}
+	b.release()
+	if there, herr := b.s.has(uidKey(tabHot, acct, mbox, uid)); herr == nil && !there {
+		return noMessage()
+	}
+	return err
+}
+
+func (b *body) read(acct mail.AccountID, mbox mail.MailboxID, uid mail.UID) error {
+	value, err := b.s.get(uidKey(tabHot, acct, mbox, uid))
+	if err != nil {
+		return err
+	}
+	if value == nil {
+		return noMessage()
+	}
+	var h hot
+	if err := h.decode(value); err != nil {
+		return corrupt(b.what, err)
+	}
+	doc, err := b.hold(emailKey(tabDocument, acct, h.email))
+	if err != nil {
+		return err
+	}
+	if err := b.use(doc, h.size); err != nil {
+		return err
+	}
+	if b.lay.textMode == textOwn {
+		b.value, err = b.hold(emailKey(tabText, acct, h.email))
+	}
+	return err
+}
+
+// hold reads a value that stays valid until the body is closed.
+func (b *body) hold(key []byte) ([]byte, error) {
+	value, closer, err := b.s.db.Get(key)
+	if isNotFound(err) {
+		return nil, corrupt(b.what, fmt.Errorf("a record of table %q is missing", key[0]))
+	}
+	if err != nil {
+		return nil, readError(b.what, err)
+	}
+	b.closers = append(b.closers, closer)
+	return value, nil
+}
+
+// use takes header and layout from a document, which stays valid for the body.
+func (b *body) use(value []byte, size int64) error {
+	var d document
+	err := d.decode(value)
+	var rest int64
+	if err == nil {
+		rest, err = b.lay.decode(d.sections[secLayout])
+	}
+	if err != nil {
+		return corrupt(b.what, err)
+	}
+	b.header = d.sections[secHeader]
+	b.size = int64(len(b.header)) + rest
+	if b.size != size {
+		return corrupt(b.what, fmt.Errorf("%w: %d octets, not %d", errValue, b.size, size))
+	}
+	return nil
+}
+
+// Size implements store.Body.
+func (b *body) Size() int64 { return b.size }
+
+// Close implements store.Body.
+func (b *body) Close() error {
+	if !b.open {
+		return nil
+	}
+	b.open = false
+	err := b.release()
+	if !b.inner {
+		b.s.blobs.readers.end(&b.reader)
+		b.s.leave()
+	}
+	return err
+}
+
+func (b *body) release() error {
+	var err error
+	for _, c := range b.closers {
+		err = errors.Join(err, c.Close())
+	}
+	b.closers = b.closers[:0]
+	b.header, b.value, b.text, b.chunk = nil, nil, nil, nil
+	return err
+}
+
+// WriteRange implements store.Body.
+func (b *body) WriteRange(w io.Writer, off, n int64) error {
+	if off < 0 || n < 0 || off > b.size || n > b.size-off {
+		return mail.NewError(mail.CodeInvalid, "the range is not within the message")
+	}
+	if !b.open {
+		return mail.WrapError(mail.CodeInternal, "", errors.New("the body is closed"))
+	}
+	if h := int64(len(b.header)); off < h {
+		k := min(n, h-off)
+		if err := write(w, b.header[off:off+k]); err != nil {
+			return err
+		}
+		off, n = off+k, n-k
+	}
+	pos, text := int64(len(b.header)), int64(0)
+	for i := range b.lay.segments {
+		if n == 0 {
+			return nil
+		}
+		g := &b.lay.segments[i]
+		length := g.length()
+		if off < pos+length {
+			k := min(n, pos+length-off)
+			if err := b.writeSegment(w, g, off-pos, k, text); err != nil {
+				return err
+			}
+			off, n = off+k, n-k
+		}
+		pos += length
+		if g.kind == segText {
+			text += g.size
+		}
+	}
+	return nil
+}
+
+// write passes octets on; an error is the writer's and stays as it is.
+func write(w io.Writer, p []byte) error {
+	if len(p) == 0 {
+		return nil
+	}
+	if _, err := w.Write(p); err != nil {
+		return fmt.Errorf("write content: %w", err)
+	}
+	return nil
+}
+
+// writeSegment writes n octets of a segment from off; text is where the segment
+// begins in the stream of text.
+func (b *body) writeSegment(w io.Writer, g *segment, off, n, text int64) error {
+	switch {
+	case g.kind == segText:
+		return b.writeText(w, text+off, n)
+	case g.size >= blobFileFrom:
+		return b.writeFile(w, g, off, n)
+	case g.kind == segContent:
+		return b.s.withContent(b.what, g.hash, g.size, func(data []byte) error { return write(w, data[off:off+n]) })
+	}
+	return b.s.withContent(b.what, g.hash, g.size, func(data []byte) error {
+		return encodeRange(w, g, off, n, func(from, size int64) ([]byte, error) { return data[from : from+size], nil })
+	})
+}
+
+// writeText writes a range of the stream of text.
+func (b *body) writeText(w io.Writer, off, n int64) error {
+	switch b.lay.textMode {
+	case textInline:
+		return write(w, b.lay.inline[off:off+n])
+	case textOwn:
+		if b.text == nil {
+			text, err := b.decompress(b.value, b.lay.textLen)
+			if err != nil {
+				return corrupt(b.what, err)
+			}
+			b.text = text
+		}
+		return write(w, b.text[off:off+n])
+	}
+	start := int64(0)
+	for i := range b.lay.chunks {
+		c := &b.lay.chunks[i]
+		if n > 0 && off < start+c.size {
+			k := min(n, start+c.size-off)
+			if err := b.loadChunk(i); err != nil {
+				return err
+			}
+			if err := write(w, b.chunk[off-start:off-start+k]); err != nil {
+				return err
+			}
+			off, n = off+k, n-k
+		}
+		start += c.size
+	}
+	return nil
+}
+
+func (b *body) decompress(value []byte, n int64) ([]byte, error) {
+	if n > ownTextUpTo {
+		return nil, fmt.Errorf("%w: text of %d octets", errValue, n)
+	}
+	if int64(cap(b.textBuf)) < n {
+		b.textBuf = make([]byte, 0, n)
+	}
+	return decompress(value, n, b.textBuf)
+}
+
+// loadChunk reads a chunk of shared text into b.chunk.
+func (b *body) loadChunk(i int) error {
+	if b.chunk != nil && b.chunkIndex == i {
+		return nil
+	}
+	c := &b.lay.chunks[i]
+	b.chunk = nil
+	return b.s.withContent(b.what, c.hash, c.size, func(data []byte) error {
+		b.chunkBuf = append(b.chunkBuf[:0], data...)
+		b.chunk, b.chunkIndex = b.chunkBuf, i
+		return nil
+	})
+}
+
+// pieces are buffers for content on its way out.
+type pieces struct{ pool sync.Pool }
+
+func (p *pieces) get() *[]byte {
+	if b, ok := p.pool.Get().(*[]byte); ok {
+		return b
+	}
+	b := make([]byte, 0, writePiece)
+	return &b
+}
+
+func (p *pieces) put(b *[]byte) {
+	*b = (*b)[:0]
+	p.pool.Put(b)
+}
+
+// withContent calls f with content of the database.
+func (s *Store) withContent(what string, h hash, size int64, f func(data []byte) error) (err error) {
+	if size >= blobFileFrom {
+		return corrupt(what, fmt.Errorf("%w: content of %d octets in the database", errValue, size))
+	}
+	value, closer, err := s.db.Get(hashKey(tabBlob, h))
+	if isNotFound(err) {
+		return corrupt(what, fmt.Errorf("content %x is missing", h))
+	}
+	if err != nil {
+		return readError(what, err)
+	}
+	defer func() { err = errors.Join(err, closer.Close()) }()
+	buf := s.pieces.get()
+	defer s.pieces.put(buf)
+	data, err := decompress(value, size, *buf)
+	if err != nil {
+		return corrupt(what, fmt.Errorf("content %x: %w", h, err))
+	}
+	return f(data)
+}
+
+// writeFile writes a range of a segment whose content is a file.
+func (b *body) writeFile(w io.Writer, g *segment, off, n int64) (err error) {
+	f, err := b.s.fs.Open(b.s.blobs.path(g.hash))
+	if err != nil {
+		return b.fileError(g, err)
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	buf := b.s.pieces.get()
+	defer b.s.pieces.put(buf)
+	read := func(from, size int64) ([]byte, error) { return b.readFile(f, g, (*buf)[:size], from) }
+	if g.kind == segBase64 {
+		return encodeRange(w, g, off, n, read)
+	}
+	for n > 0 {
+		k := min(n, writePiece)
+		data, err := read(off, k)
+		if err != nil {
+			return err
+		}
+		if err := write(w, data); err != nil {
+			return err
+		}
+		off, n = off+k, n-k
+	}
+	return nil
+}
+
+func (b *body) readFile(f vfs.File, g *segment, buf []byte, off int64) ([]byte, error) {
+	if n, err := f.ReadAt(buf, off); n < len(buf) {
+		return nil, b.fileError(g, err)
+	}
+	return buf, nil
+}
+
+func (b *body) fileError(g *segment, err error) error {
+	if isGone(err) || errors.Is(err, io.EOF) {
+		return corrupt(b.what, fmt.Errorf("the file of content %x: %w", g.hash, err))
+	}
+	return diskError(b.what, fmt.Errorf("the file of content %x: %w", g.hash, err))
+}
+
+// encodePiece is how much content is encoded at a time, in octets.
+const encodePiece = 96 << 10
+
+// encodeRange writes n octets from off of the base64 text of content that read gives.
+func encodeRange(w io.Writer, g *segment, off, n int64, read func(from, size int64) ([]byte, error)) error {
+	// A line, or for text without lines a group of four, is the unit.
+	unitText, unitData := int64(4), int64(3)
+	if g.wrap.width > 0 {
+		unitText, unitData = g.wrap.width+int64(len(g.wrap.eol())), g.wrap.width/4*3
+	}
+	step := max(encodePiece/unitData, 1) * unitData
+	var out []byte
+	for unit := off / unitText; n > 0; {
+		from := unit * unitData
+		size := min(step, g.size-from)
+		data, err := read(from, size)
+		if err != nil {
+			return err
+		}
+		if out == nil {
+			out = make([]byte, 0, g.wrap.encodedLen(min(step, (n/unitText+2)*unitData))+2)
+		}
+		out = g.wrap.appendEncoded(out[:0], data, from+size == g.size)
+		skip := off - unit*unitText
+		k := min(n, int64(len(out))-skip)
+		if err := write(w, out[skip:skip+k]); err != nil {
+			return err
+		}
+		off, n = off+k, n-k
+		unit += step / unitData
+	}
+	return nil
+}

@@ -1,0 +1,118 @@
+package pebblestore
+
+import (
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/bloom"
+	"github.com/cockroachdb/pebble/v2/sstable/block"
+)
+
+// separateFrom is the size from which values live in files of their own, which
+// compactions do not rewrite.
+const separateFrom = 512
+
+// openDatabase opens Pebble with the settings that mail needs.
+func (s *Store) openDatabase() error {
+	o := s.databaseOptions()
+	db, err := pebble.Open(s.fs.PathJoin(s.opt.Dir, dbDir), o)
+	o.Cache.Unref()
+	if err != nil {
+		return readError("open the database", err)
+	}
+	s.db = db
+	return nil
+}
+
+func (s *Store) databaseOptions() *pebble.Options {
+	compactions := s.opt.Compactions
+	o := &pebble.Options{
+		FS:                          s.guard,
+		Cache:                       pebble.NewCache(s.opt.CacheSize),
+		MemTableSize:                uint64(s.opt.MemTableSize),
+		MemTableStopWritesThreshold: 4,
+		L0CompactionThreshold:       4,
+		L0StopWritesThreshold:       40,
+		LBaseMaxBytes:               64 << 20,
+		MaxOpenFiles:                2000,
+		BytesPerSync:                1 << 20,
+		WALBytesPerSync:             1 << 20,
+		FormatMajorVersion:          pebble.FormatValueSeparation,
+		CompactionConcurrencyRange:  func() (int, int) { return 1, compactions },
+		ReadOnly:                    s.opt.ReadOnly,
+		ErrorIfNotExists:            s.opt.ReadOnly,
+		Logger:                      pebbleLogger{s.log},
+		EventListener:               s.listener(),
+	}
+	o.Experimental.ValueSeparationPolicy = func() pebble.ValueSeparationPolicy {
+		return pebble.ValueSeparationPolicy{
+			Enabled: true, MinimumSize: separateFrom, MaxBlobReferenceDepth: 10,
+			RewriteMinimumAge: 5 * time.Minute, TargetGarbageRatio: 0.3,
+		}
+	}
+	for i := range o.Levels {
+		l := &o.Levels[i]
+		l.BlockSize = 32 << 10
+		l.IndexBlockSize = 256 << 10
+		l.FilterPolicy = bloom.FilterPolicy(10)
+		l.Compression = func() *block.CompressionProfile { return block.FastestCompression }
+	}
+	o.TargetFileSizes[0] = 4 << 20
+	return o
+}
+
+// listener hears what Pebble does in the background. Pebble ends the process on
+// damaged data unless somebody listens; here damage is logged and the reader that
+// met it gets the error.
+func (s *Store) listener() *pebble.EventListener {
+	return &pebble.EventListener{
+		BackgroundError: func(err error) { s.log.Error("database background error", "err", err) },
+		DataCorruption: func(i pebble.DataCorruptionInfo) {
+			s.log.Error("damaged data in the database", "path", i.Path, "err", i.Details)
+		},
+		FlushEnd:      func(i pebble.FlushInfo) { s.noteWork("flush", i.Err) },
+		CompactionEnd: func(i pebble.CompactionInfo) { s.noteCompaction(i.Err) },
+		WriteStallBegin: func(i pebble.WriteStallBeginInfo) {
+			s.log.Warn("the database makes writers wait", "reason", i.Reason)
+		},
+	}
+}
+
+// noteWork keeps the error of a flush until one succeeds: meanwhile changes are
+// refused, because they would wait for room in memory without end.
+func (s *Store) noteWork(what string, err error) {
+	if err == nil {
+		s.degraded.Store(nil)
+		return
+	}
+	s.degraded.Store(&frozenError{fmt.Errorf("%s: %w", what, err)})
+}
+
+// noteCompaction treats a full disk as noteWork does. Other errors of compactions
+// hold up nothing at first and are logged by BackgroundError.
+func (s *Store) noteCompaction(err error) {
+	if err != nil && diskCode(err) == diskCode(errNoSpace) {
+		s.noteWork("compaction", err)
+	}
+}
+
+// pebbleLogger passes on what Pebble says.
+type pebbleLogger struct{ l *slog.Logger }
+
+func (p pebbleLogger) Infof(format string, args ...any) {
+	p.l.Debug("database", "text", fmt.Sprintf(format, args...))
+}
+
+func (p pebbleLogger) Errorf(format string, args ...any) {
+	p.l.Error("database", "text", fmt.Sprintf(format, args...))
+}
+
+// Fatalf must not return. What guardFS leaves are faults of the program, where
+// going on could do damage: the process ends with the reason and a stack.
+func (p pebbleLogger) Fatalf(format string, args ...any) {
+	text := fmt.Sprintf(format, args...)
+	p.l.Error("database: fatal", "text", text)
+	panic("database: " + text)
+}

@@ -1,0 +1,117 @@
+package pebblestore
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"mallard/internal/mail"
+	"mallard/internal/store"
+)
+
+// Expunge implements store.Messages.
+func (s *Store) Expunge(ctx context.Context, acct mail.AccountID, mbox mail.MailboxID, uids mail.UIDSet, onlyDeleted bool) (*store.ExpungeResult, error) {
+	if err := s.enter(ctx); err != nil {
+		return nil, err
+	}
+	defer s.leave()
+	c, err := s.begin(ctx, acct)
+	if err != nil {
+		return nil, err
+	}
+	defer c.end()
+	box, err := c.box(mbox)
+	if err != nil {
+		return nil, err
+	}
+	out := &store.ExpungeResult{}
+	if onlyDeleted && box.head.deleted == 0 {
+		return out, nil
+	}
+	messages, _, err := c.collect(ctx, box, uids)
+	if err != nil {
+		return nil, err
+	}
+	if onlyDeleted {
+		messages = slices.DeleteFunc(messages, func(m copied) bool { return m.hot.system&mail.Deleted == 0 })
+	}
+	if len(messages) == 0 {
+		return out, nil
+	}
+	gone, err := c.discard(box.id, messages, func(m *copied) {
+		c.remove(box, m.uid, &m.hot)
+		out.UIDs = out.UIDs.Append(m.uid)
+	})
+	if err != nil {
+		return nil, err
+	}
+	c.tombstone(box, out.UIDs)
+	box.head.highest = c.seq
+	out.ModSeq = mail.ModSeq(c.seq)
+	if err := c.commit(true); err != nil {
+		return nil, err
+	}
+	s.suspect(gone...)
+	return out, nil
+}
+
+// discard removes messages: remove takes away their rows in the mailbox, and what
+// was the last user of a document takes that along. It returns the content that may
+// be garbage afterwards.
+func (c *change) discard(box mail.MailboxID, messages []copied, remove func(*copied)) ([]hash, error) {
+	share, err := c.sharer()
+	if err != nil {
+		return nil, err
+	}
+	defer share.close()
+	var gone []hash
+	for i := range messages {
+		m := &messages[i]
+		last, err := share.removeLast(&m.hot, box, m.uid)
+		if err != nil {
+			return nil, err
+		}
+		remove(m)
+		if !last {
+			continue
+		}
+		if gone, err = c.removeDocument(m.hot.email, gone); err != nil {
+			return nil, err
+		}
+	}
+	return gone, nil
+}
+
+// removeDocument removes a document and what belongs to it, and adds the content
+// that it referred to.
+func (c *change) removeDocument(email mail.EmailID, gone []hash) ([]hash, error) {
+	acct := c.acct.id
+	value, closer, err := c.s.db.Get(emailKey(tabDocument, acct, email))
+	if isNotFound(err) {
+		return gone, nil // lost already; what it referred to is found by a full sweep
+	}
+	if err != nil {
+		return gone, readError("read a document", err)
+	}
+	var d document
+	var l layout
+	if err = d.decode(value); err == nil {
+		_, err = l.decode(d.sections[secLayout])
+	}
+	if err == nil {
+		l.hashes(func(h hash, _ int64) {
+			del(c.batch, blobRefKey(h, acct, email))
+			set(c.batch, hashKey(tabGarbage, h), nil)
+			gone = append(gone, h)
+		})
+	} else {
+		c.s.log.Error("a damaged document is removed", "account", acct, "email", email, "err", err)
+	}
+	if err := closer.Close(); err != nil {
+		return gone, readError(fmt.Sprintf("read document %s", email), err)
+	}
+	for _, tab := range []byte{tabDocument, tabText, tabSignature} {
+		del(c.batch, emailKey(tab, acct, email))
+	}
+	return gone, nil
+}

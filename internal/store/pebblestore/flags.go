@@ -1,0 +1,157 @@
+package pebblestore
+
+import (
+	"context"
+	"strings"
+
+	"mallard/internal/mail"
+	"mallard/internal/store"
+)
+
+// UpdateFlags implements store.Messages.
+func (s *Store) UpdateFlags(ctx context.Context, acct mail.AccountID, mbox mail.MailboxID, u store.FlagUpdate) (*store.FlagResult, error) {
+	if err := s.enter(ctx); err != nil {
+		return nil, err
+	}
+	defer s.leave()
+	if u.MetaData != nil && len(*u.MetaData) > maxMetaData {
+		return nil, mail.NewError(mail.CodeLimit, "the metadata is too long")
+	}
+	c, err := s.begin(ctx, acct)
+	if err != nil {
+		return nil, err
+	}
+	defer c.end()
+	c.origin = u.Origin
+	box, err := c.box(mbox)
+	if err != nil {
+		return nil, err
+	}
+	p := &flagUpdater{c: c, box: box, u: &u, out: &store.FlagResult{}}
+	if err := s.walk(ctx, acct, mbox, u.UIDs, p.message); err != nil {
+		return nil, err
+	}
+	if len(p.out.Changed) == 0 {
+		return p.out, nil
+	}
+	p.out.ModSeq = mail.ModSeq(c.seq)
+	box.head.highest = c.seq
+	return p.out, c.commit(false)
+}
+
+// flagUpdater is one call of UpdateFlags.
+type flagUpdater struct {
+	c   *change
+	box *boxChange
+	u   *store.FlagUpdate
+	out *store.FlagResult
+	// The outcome for the flags that were met last: most messages of a set have the
+	// same ones.
+	before, after mail.Flags
+	computed      bool
+}
+
+// message updates one message.
+func (p *flagUpdater) message(uid mail.UID, h *hot) error {
+	u := p.u
+	old := p.flags(h)
+	if u.UnchangedSince != nil && h.modseq > uint64(*u.UnchangedSince) {
+		p.out.Modified = p.out.Modified.Append(uid)
+		p.out.Existing = append(p.out.Existing, mail.HotRow{UID: uid, ModSeq: mail.ModSeq(h.modseq), Flags: old})
+		return nil
+	}
+	if err := p.compute(old); err != nil {
+		return err
+	}
+	moved, err := p.extra(uid, h)
+	if err != nil {
+		return err
+	}
+	changed := p.after != old || moved
+	if changed {
+		p.store(uid, h, old)
+	}
+	row := mail.HotRow{UID: uid, ModSeq: mail.ModSeq(h.modseq), Flags: p.after}
+	p.out.Existing = append(p.out.Existing, row)
+	if changed {
+		p.out.Changed = append(p.out.Changed, row)
+	}
+	return nil
+}
+
+// flags returns the flags of a record, without a new string where the last message
+// had the same keywords.
+func (p *flagUpdater) flags(h *hot) mail.Flags {
+	if string(h.keywords) == p.before.KeywordString() {
+		return mail.FlagsFromKeywordString(h.system, p.before.KeywordString())
+	}
+	return h.flags()
+}
+
+// compute sets p.after for a message with these flags.
+func (p *flagUpdater) compute(old mail.Flags) error {
+	if p.computed && p.before == old {
+		return nil
+	}
+	var f mail.Flags
+	switch p.u.Mode {
+	case store.FlagsAdd:
+		f = old.Add(p.u.Flags)
+	case store.FlagsRemove:
+		f = old.Remove(p.u.Flags)
+	default:
+		f = p.u.Flags
+	}
+	if k := f.KeywordString(); k != "" && strings.Count(k, " ") >= mail.MaxKeywords {
+		return mail.NewError(mail.CodeLimit, "the message would have too many keywords")
+	}
+	if f.System == old.System && strings.EqualFold(f.KeywordString(), old.KeywordString()) {
+		f = old // flags that differ in case only are the same
+	}
+	p.before, p.after, p.computed = old, f, true
+	return nil
+}
+
+// store writes the record of a message that changed.
+func (p *flagUpdater) store(uid mail.UID, h *hot, old mail.Flags) {
+	c, box := p.c, p.box
+	box.count(h, -1)
+	h.setFlags(p.after)
+	box.count(h, 1)
+	h.modseq = c.seq
+	var key [hotKeySize]byte
+	var value [hotSize + 128]byte
+	set(c.batch, appendUIDKey(key[:0], tabHot, c.acct.id, box.id, uid), h.append(value[:0]))
+	box.addKeywords(p.after)
+	c.noteMessage(cmdFetch, box.id, uid, h, old.Has(mail.Seen) != p.after.Has(mail.Seen))
+}
+
+// extra changes metadata and expiry and reports whether they really changed.
+func (p *flagUpdater) extra(uid mail.UID, h *hot) (bool, error) {
+	if p.u.MetaData == nil && p.u.Expires == nil {
+		return false, nil
+	}
+	x, err := p.c.s.extra(p.c.acct.id, p.box.id, uid, h)
+	if err != nil {
+		return false, err
+	}
+	old := x
+	if p.u.MetaData != nil {
+		x.metaData = *p.u.MetaData
+	}
+	if p.u.Expires != nil {
+		x.expires = expiry(*p.u.Expires)
+	}
+	if x == old {
+		return false, nil
+	}
+	key := uidKey(tabExtra, p.c.acct.id, p.box.id, uid)
+	if x.empty() {
+		h.bits &^= hotHasExtra
+		del(p.c.batch, key)
+	} else {
+		h.bits |= hotHasExtra
+		set(p.c.batch, key, x.append(nil))
+	}
+	return true, nil
+}
