@@ -81,12 +81,12 @@ func (p *parser) nextLine() error {
 func (p *parser) lineTooLong(start []byte) error {
 	p.line, p.pos = start, 0
 	p.findTag()
-	p.bad("Command line too long")
 	tail, _, err := p.r.discardLine(p.r.opt.Limits.MaxDiscard)
 	if err != nil {
 		return err
 	}
 	p.line, p.pos = tail, 0
+	p.bad("Command line too long")
 	return nil
 }
 
@@ -374,7 +374,7 @@ func (p *parser) goAhead() bool {
 // afterLiteral goes on to the line behind a literal that was read.
 func (p *parser) afterLiteral() {
 	p.line, p.pos = nil, 0
-	if err := p.nextLine(); err != nil && p.err == nil {
+	if err := p.nextLine(); err != nil {
 		p.err = err
 	}
 }
