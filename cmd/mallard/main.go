@@ -1,0 +1,131 @@
+// Command mallard is a mail store: an IMAP and LMTP server with an HTTP API, and
+// the tools of its operator.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"syscall"
+
+	"github.com/alecthomas/kong"
+
+	"mallard/internal/config"
+)
+
+// cli is the grammar of the command line.
+type cli struct {
+	Config string `short:"c" placeholder:"FILE" help:"Read the configuration from this TOML file. Without it every service listens on loopback and mail is kept in ./mallard-data."`
+
+	Serve   serveCmd   `cmd:"" help:"Run the mail server."`
+	ConfigC configCmds `cmd:"" name:"config" help:"Show the configuration."`
+	Version versionCmd `cmd:"" help:"Print the version."`
+}
+
+// exit statuses.
+const (
+	exitFailed = 1 // it was tried and did not work
+	exitUsage  = 2 // the command line or the configuration is wrong
+)
+
+func main() { os.Exit(run(os.Args[1:])) }
+
+func run(args []string) int {
+	var c cli
+	parser, err := kong.New(&c,
+		kong.Name("mallard"),
+		kong.Description("A mail store: IMAP, LMTP and an HTTP API in one program. Start with `mallard serve --demo`."),
+		kong.UsageOnError(),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 100}),
+	)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "mallard:", err)
+		return exitFailed
+	}
+	exit := -1
+	parser.Exit = func(code int) { exit = code }
+	kctx, err := parser.Parse(args)
+	if exit >= 0 {
+		return exit // help was asked for and shown
+	}
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "mallard: %v\nRun `mallard --help` to see what is possible.\n", err)
+		return exitUsage
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	kctx.BindTo(ctx, (*context.Context)(nil))
+	if err := kctx.Run(&c); err != nil {
+		return report(err)
+	}
+	return 0
+}
+
+// usageError is an error of what the operator wrote, not of what the program did.
+type usageError struct{ error }
+
+func (e usageError) Unwrap() error { return e.error }
+
+func report(err error) int {
+	fmt.Fprintln(os.Stderr, "mallard:", err)
+	if _, ok := errors.AsType[usageError](err); ok {
+		return exitUsage
+	}
+	return exitFailed
+}
+
+// load reads the configuration that the command line names.
+func (c *cli) load() (*config.Config, error) {
+	cfg, err := config.Load(c.Config, config.Environ())
+	if err != nil {
+		return nil, usageError{err}
+	}
+	return cfg, nil
+}
+
+// logger makes the log as the configuration wants it.
+func logger(cfg *config.Config) *slog.Logger {
+	var level slog.Level
+	_ = level.UnmarshalText([]byte(cfg.Log.Level)) // the configuration was checked
+	o := &slog.HandlerOptions{Level: level}
+	if cfg.Log.Format == "json" {
+		return slog.New(slog.NewJSONHandler(os.Stderr, o))
+	}
+	return slog.New(slog.NewTextHandler(os.Stderr, o))
+}
+
+// version is the version of the program as the Go tool recorded it.
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok || info.Main.Version == "" || info.Main.Version == "(devel)" {
+		return "0.1.0-dev"
+	}
+	return info.Main.Version
+}
+
+type versionCmd struct{}
+
+// Run prints the version.
+func (versionCmd) Run() error {
+	fmt.Println("mallard", version())
+	return nil
+}
+
+type configCmds struct {
+	Print configPrintCmd `cmd:"" help:"Print the configuration in force, with explanations; secrets are left out."`
+}
+
+type configPrintCmd struct{}
+
+// Run prints the configuration in force.
+func (configPrintCmd) Run(c *cli) error {
+	cfg, err := c.load()
+	if err != nil {
+		return err
+	}
+	return cfg.Print(os.Stdout)
+}

@@ -1,0 +1,36 @@
+package node
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"mallard/internal/auth"
+	"mallard/internal/httpapi"
+)
+
+// makeAPI makes the HTTP API as the configuration wants it.
+func (n *Node) makeAPI() (*httpapi.API, error) {
+	c := n.cfg.API
+	tokens, err := auth.NewTokens(auth.TokenOptions{
+		Registry: n.engine, Accounts: n.engine, Secret: c.AccessControl.Secret, Static: c.AccessToken, Log: n.log,
+		TTL:      time.Duration(c.AccessControl.TokenTTL) * time.Second,
+		Lifetime: time.Duration(c.AccessControl.TokenLifetime) * time.Second,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("make access tokens: %w", err)
+	}
+	return httpapi.New(httpapi.Options{
+		Services: httpapi.Services{
+			Accounts: n.accounts, Mailboxes: n.mailboxes, Receiver: n.receiver, Logins: n.auth, Tokens: tokens, Health: n.health,
+		},
+		Log: n.log, Version: n.o.Version, AccessControl: c.AccessControl.Enabled,
+		CORSOrigins: c.CORS.Origins, MaxBody: int64(c.MaxMB) << 20, MaxMessage: int64(n.cfg.LMTP.MaxMB) << 20,
+	})
+}
+
+// health reports why the server cannot work.
+func (n *Node) health(ctx context.Context) error {
+	_, err := n.engine.DomainAlias(ctx, "health.invalid")
+	return err
+}

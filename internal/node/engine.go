@@ -1,0 +1,26 @@
+package node
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+
+	"mallard/internal/config"
+	"mallard/internal/store/pebblestore"
+)
+
+// openEmbedded opens the embedded engine.
+func openEmbedded(ctx context.Context, cfg *config.Config, o Options) (*pebblestore.Store, error) {
+	dir, err := filepath.Abs(cfg.Store.Path)
+	if err != nil {
+		return nil, fmt.Errorf("find the directory of the store: %w", err)
+	}
+	st, err := pebblestore.Open(ctx, pebblestore.Options{
+		Dir: dir, Logger: o.Log, ReadOnly: o.ReadOnly,
+		CacheSize: int64(cfg.Store.CacheMB) << 20, MemTableSize: int64(cfg.Store.MemTableMB) << 20,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("open the mail store: %w", err)
+	}
+	return st, nil
+}

@@ -1,0 +1,148 @@
+// Package node puts a mail server together: from a configuration it makes the
+// engine, the services, the protocols and their listeners, and runs and stops
+// them in the right order.
+//
+// It is the composition root: the only package that knows engines and buses by
+// name, and the only one where everything meets. It holds no logic of its own.
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"os"
+	"time"
+
+	"mallard/internal/account"
+	"mallard/internal/auth"
+	"mallard/internal/auth/password"
+	"mallard/internal/config"
+	"mallard/internal/delivery"
+	"mallard/internal/draft"
+	"mallard/internal/event"
+	"mallard/internal/event/membus"
+	"mallard/internal/httpapi"
+	"mallard/internal/limit"
+	"mallard/internal/limit/memlimit"
+	"mallard/internal/mailbox"
+	"mallard/internal/store"
+	"mallard/internal/tlsconf"
+)
+
+// Options are what a node needs besides its configuration.
+type Options struct {
+	Log *slog.Logger
+	// Version is told to clients and in GET /health.
+	Version string
+	// ReadOnly opens the store without changing anything; then nothing can be
+	// served.
+	ReadOnly bool
+}
+
+// Node is a mail server, listening or not.
+type Node struct {
+	cfg     *config.Config
+	o       Options
+	log     *slog.Logger
+	engine  engine
+	bus     event.Bus
+	limits  limit.Limits
+	certs   *tlsconf.Certificate
+	closers []func() error
+
+	accounts  *account.Service
+	auth      *auth.Service
+	mailboxes *mailbox.Service
+	receiver  *draft.Receiver
+	delivery  *delivery.Service
+	api       *httpapi.API
+
+	listeners []listener
+}
+
+// engine is a storage engine with what operators do to it.
+type engine interface {
+	store.Store
+}
+
+// Open opens the store and makes the services. Nothing listens yet.
+func Open(ctx context.Context, cfg *config.Config, o Options) (*Node, error) {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	n := &Node{cfg: cfg, o: o, log: o.Log}
+	if err := n.open(ctx); err != nil {
+		return nil, errors.Join(err, n.Close())
+	}
+	return n, nil
+}
+
+func (n *Node) open(ctx context.Context) error {
+	if !n.o.ReadOnly {
+		if err := os.MkdirAll(n.cfg.Store.Path, 0o700); err != nil {
+			return fmt.Errorf("make the directory of the store (path in [store]): %w", err)
+		}
+	}
+	var err error
+	if n.engine, err = openEmbedded(ctx, n.cfg, n.o); err != nil {
+		return err
+	}
+	n.closers = append(n.closers, n.engine.Close)
+	n.bus = membus.New()
+	n.closers = append(n.closers, n.bus.Close)
+	n.limits = memlimit.New(memlimit.Options{})
+	return n.makeServices()
+}
+
+func (n *Node) makeServices() error {
+	verifier := password.NewVerifier(password.Options{})
+	var err error
+	n.accounts, err = account.New(account.Options{
+		Store: n.engine, Hasher: verifier, Events: n.bus, EmailDomain: n.cfg.EmailDomain, Log: n.log,
+		Settings: account.Settings{MaxStorage: n.cfg.MaxStorage << 20, IMAPMaxConnections: int64(n.cfg.IMAP.MaxConnections)},
+	})
+	if err != nil {
+		return fmt.Errorf("make account service: %w", err)
+	}
+	n.auth, err = auth.New(auth.Options{
+		Directory: n.accounts, Accounts: n.engine, Passwords: verifier, Counter: n.limits,
+		UserFailures: offWhenZero(int64(n.cfg.Auth.UserFailures)), UserWindow: time.Duration(n.cfg.Auth.UserWindow),
+		IPFailures: offWhenZero(int64(n.cfg.Auth.IPFailures)), IPWindow: time.Duration(n.cfg.Auth.IPWindow),
+		CacheTTL: offWhenZero(time.Duration(n.cfg.Auth.CacheLifetime)), Log: n.log,
+	})
+	if err != nil {
+		return fmt.Errorf("make authentication service: %w", err)
+	}
+	n.mailboxes = mailbox.New(mailbox.Options{Store: n.engine, Bus: n.bus, Log: n.log, Quota: n.quotaLimit})
+	n.receiver = draft.New(draft.Options{Dir: n.cfg.Store.Path, MemoryMax: n.cfg.Store.SpoolMB << 20})
+	n.delivery = delivery.New(delivery.Options{Directory: n.accounts, Mailboxes: n.mailboxes, Receiver: n.receiver, Log: n.log})
+	n.api, err = n.makeAPI()
+	if err != nil {
+		return fmt.Errorf("make HTTP API: %w", err)
+	}
+	return nil
+}
+
+// offWhenZero turns "0 is off" of the configuration into the services' "negative
+// is off, 0 is the default".
+func offWhenZero[T int64 | time.Duration](v T) T {
+	if v == 0 {
+		return -1
+	}
+	return v
+}
+
+// API is the HTTP API as a handler, for those who call it without a listener.
+func (n *Node) API() http.Handler { return n.api }
+
+// Close stops what still runs and closes the store.
+func (n *Node) Close() error {
+	var errs []error
+	for i := len(n.closers) - 1; i >= 0; i-- {
+		errs = append(errs, n.closers[i]())
+	}
+	n.closers = nil
+	return errors.Join(errs...)
+}
