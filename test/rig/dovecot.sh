@@ -6,6 +6,8 @@
 #   dovecot.sh stop DIR                                      stop it, by its pid
 #   dovecot.sh show DIR                                      print again what start printed
 #
+# DOVECOT_PASSWORD sets the password, DOVECOT_AUTO=create makes the special mailboxes of new users.
+#
 # Needs root: Dovecot drops privileges by itself. DIR is made if it is not there, and must be reachable for others
 # (not below /root). Mail is in DIR/mail; it outlives a restart. Exit status 0 only if the server answers.
 set -euo pipefail
@@ -47,15 +49,19 @@ namespace inbox {
   inbox = yes
   mailbox Drafts {
     special_use = \\Drafts
+    auto = ${DOVECOT_AUTO:-no}
   }
   mailbox Junk {
     special_use = \\Junk
+    auto = ${DOVECOT_AUTO:-no}
   }
   mailbox Trash {
     special_use = \\Trash
+    auto = ${DOVECOT_AUTO:-no}
   }
   mailbox Sent {
     special_use = \\Sent
+    auto = ${DOVECOT_AUTO:-no}
   }
 }
 service imap-login {

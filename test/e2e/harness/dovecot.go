@@ -24,6 +24,6 @@ func (s *Server) startDovecot(imap, lmtp int) {
 	})
 	Command{
 		Program: script, Args: []string{"start", "mdbox", dir, strconv.Itoa(imap), strconv.Itoa(lmtp)},
-		Env: []string{"DOVECOT_PASSWORD=" + Password},
+		Env: []string{"DOVECOT_PASSWORD=" + Password, "DOVECOT_AUTO=create"},
 	}.Must(s.t)
 }
