@@ -1,6 +1,7 @@
 package account_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -428,6 +429,64 @@ func TestResolveCacheRace(t *testing.T) {
 		if mail.CodeOf(err) != mail.CodeNotFound {
 			t.Fatalf("round %d: %v", i, err)
 		}
+	}
+}
+
+// hooked calls a function once at a chosen moment inside the store.
+type hooked struct {
+	*memstore.Store
+	afterLookup, beforeCreate func()
+}
+
+func (h *hooked) AddressesByView(ctx context.Context, views ...string) ([]*mail.Address, error) {
+	rows, err := h.Store.AddressesByView(ctx, views...)
+	if f := h.afterLookup; f != nil {
+		h.afterLookup = nil
+		f()
+	}
+	return rows, err
+}
+
+func (h *hooked) CreateAccount(ctx context.Context, in store.NewAccount) (*mail.Account, error) {
+	if f := h.beforeCreate; f != nil {
+		h.beforeCreate = nil
+		f()
+	}
+	return h.Store.CreateAccount(ctx, in)
+}
+
+// TestChangeBetweenLookupAndCache deletes an address when its row has just been read.
+func TestChangeBetweenLookupAndCache(t *testing.T) {
+	h := &hooked{Store: memstore.New(memstore.Options{})}
+	e := newEnv(t, func(o *account.Options) { o.Store, o.CacheTTL = h, time.Hour })
+	a := e.create(t, account.NewUser{Username: "alice"})
+	row, err := e.AddAddress(t.Context(), a.ID, account.NewAddress{Address: "x@y.z"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.afterLookup = func() {
+		if err := e.DeleteAddress(t.Context(), a.ID, row.ID); err != nil {
+			t.Error(err)
+		}
+	}
+	if _, err := e.ResolveRecipient(t.Context(), "x@y.z", false); err != nil {
+		t.Errorf("the answer of before the change: %v", err)
+	}
+	_, err = e.ResolveRecipient(t.Context(), "x@y.z", false)
+	wantCode(t, err, mail.CodeNotFound, nil)
+}
+
+// TestTakenMeanwhile has another create win between the look and the store.
+func TestTakenMeanwhile(t *testing.T) {
+	for want, in := range map[error]account.NewUser{
+		account.ErrUsernameTaken: {Username: "a.lice", NoAddress: true},
+		account.ErrAddressTaken:  {Username: "other", Address: "a.lice@example.com"},
+	} {
+		h := &hooked{Store: memstore.New(memstore.Options{})}
+		e := newEnv(t, func(o *account.Options) { o.Store = h })
+		h.beforeCreate = func() { e.create(t, account.NewUser{Username: "alice"}) }
+		_, err := e.Create(t.Context(), in)
+		wantCode(t, err, mail.CodeExists, want)
 	}
 }
 

@@ -33,6 +33,9 @@ type Filter struct {
 	attrs []string
 }
 
+// Everything is the filter that leaves nothing out.
+func Everything() Filter { return Filter{attrs: []string{"*"}} }
+
 // Allows reports whether the attribute may be read or written.
 func (f Filter) Allows(name string) bool {
 	if slices.Contains(f.attrs, "!"+name) {

@@ -98,6 +98,9 @@ func TestFilters(t *testing.T) {
 			}
 		}
 	}
+	if f := auth.Everything(); !f.All() || !f.Allows("x") {
+		t.Error("Everything leaves something out")
+	}
 	var none auth.Filter
 	if none.Allows("x") || none.All() {
 		t.Error("the zero filter allows something")

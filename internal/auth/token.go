@@ -207,7 +207,9 @@ func (t *Tokens) kill(ctx context.Context, token string, rec *tokenRecord, cause
 }
 
 // renew starts the TTL of a token anew. The record is read again under the lock that
-// removal takes too, or a token that is revoked meanwhile would come back.
+// removal takes too, or a token that is revoked meanwhile would come back. (The lock
+// is that of this process: a registry that several share must itself see to it that
+// no renewal of a removed record brings it back.)
 func (t *Tokens) renew(ctx context.Context, token string, now time.Time) {
 	err := t.change(ctx, token, func(rec *tokenRecord) { rec.Used = now.UnixMilli() })
 	if err != nil && mail.CodeOf(err) != mail.CodeAuthFailed {

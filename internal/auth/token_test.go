@@ -3,6 +3,7 @@ package auth_test
 import (
 	"bytes"
 	"context"
+	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
@@ -148,6 +149,34 @@ func TestSignatureOfWildDuck(t *testing.T) {
 	}
 }
 
+// TestSignatureText writes records by hand, with the signature over the text that
+// the format prescribes.
+func TestSignatureText(t *testing.T) {
+	e := newTokenEnv(t)
+	const token = "0123456789abcdef0123456789abcdef01234567"
+	for name, text := range map[string]string{
+		"plain":   `{"token":"` + token + `","user":"auditor","role":"audit"}`,
+		"a<b>&c":  `{"token":"` + token + `","user":"a<b>&c","role":"audit"}`,
+		"version": `{"token":"` + token + `","user":"version","authVersion":0,"role":"audit"}`,
+	} {
+		user, version := name, ""
+		switch name {
+		case "plain":
+			user = "auditor"
+		case "version":
+			version = `"authVersion":0,`
+		}
+		mac := hmac.New(sha256.New, []byte("a secret cat"))
+		mac.Write([]byte(text))
+		sum := sha256.Sum256([]byte(token))
+		value := fmt.Sprintf(`{"user":%q,"role":"audit","created":1,%s"s":"%x"}`, user, version, mac.Sum(nil))
+		if err := e.db.PutRecord(t.Context(), "token", hex.EncodeToString(sum[:]), []byte(value)); err != nil {
+			t.Fatal(err)
+		}
+		e.wantGrant(token, "audit", user)
+	}
+}
+
 func TestTokenLife(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := newTokenEnv(t)
@@ -187,6 +216,12 @@ func TestTokenLife(t *testing.T) {
 		e.wantBad(e.sleep(unused, auth.DefaultTokenTTL))
 		if n := len(e.records("token")) + len(e.records("token-user:"+a.ID.String())); n != 0 {
 			t.Errorf("%d records of dead tokens", n)
+		}
+		e.issue(a) // never used again: gone when another one is made after its life
+		time.Sleep(auth.DefaultTokenLifetime)
+		e.issue(a)
+		if n := len(e.records("token")) + len(e.records("token-user:"+a.ID.String())); n != 2 {
+			t.Errorf("%d records, want those of one token", n)
 		}
 		for _, s := range []string{token, unused} {
 			if strings.Contains(e.logs.String(), s) {

@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
@@ -128,8 +129,8 @@ func (t *Tokens) make(ctx context.Context, rec tokenRecord) (string, error) {
 	if err := t.tidy(ctx, rec.User); err != nil {
 		return "", err
 	}
-	created := strconv.AppendInt(nil, rec.Created, 10)
-	if err := t.o.Registry.PutRecord(ctx, kindUserTokens(rec.User), tokenKey(token), created); err != nil {
+	entry := fmt.Appendf(nil, "%d %d", rec.Created, rec.TTL)
+	if err := t.o.Registry.PutRecord(ctx, kindUserTokens(rec.User), tokenKey(token), entry); err != nil {
 		return "", trouble("store token", err)
 	}
 	if err := t.put(ctx, token, &rec); err != nil {
@@ -138,27 +139,31 @@ func (t *Tokens) make(ctx context.Context, rec tokenRecord) (string, error) {
 	return token, nil
 }
 
-// tidy removes those of a user's tokens that are too old, and the oldest ones when
-// there is no room for another.
+// listed is a token in a user's list, where its value is "created ttl".
+type listed struct {
+	key          string
+	created, ttl int64 // ms since the epoch, s
+}
+
+// tidy removes those of a user's tokens that are older than any may be, and the
+// oldest ones when there is no room for another.
 func (t *Tokens) tidy(ctx context.Context, user string) error {
-	type entry struct {
-		key     string
-		created int64
-	}
-	var live []entry
+	var live, dead []listed
+	oldest := t.o.Now().Add(-t.o.Lifetime).UnixMilli()
 	for key, value := range t.o.Registry.Records(ctx, kindUserTokens(user)) {
-		created, err := strconv.ParseInt(string(value), 10, 64)
-		if err != nil {
-			created = 0
+		l := listed{key: key}
+		if _, err := fmt.Sscanf(string(value), "%d %d", &l.created, &l.ttl); err != nil || l.ttl > 0 && l.created <= oldest {
+			dead = append(dead, l)
+			continue
 		}
-		live = append(live, entry{key, created})
+		live = append(live, l)
 	}
-	if len(live) < t.o.MaxTokens {
-		return nil
+	if over := len(live) + 1 - t.o.MaxTokens; over > 0 {
+		slices.SortFunc(live, func(a, b listed) int { return cmp.Compare(a.created, b.created) })
+		dead = append(dead, live[:over]...)
 	}
-	slices.SortFunc(live, func(a, b entry) int { return int(min(1, max(-1, a.created-b.created))) })
-	for _, e := range live[:len(live)-t.o.MaxTokens+1] {
-		if err := t.remove(ctx, e.key, user); err != nil {
+	for _, l := range dead {
+		if err := t.remove(ctx, l.key, user); err != nil {
 			return err
 		}
 	}
