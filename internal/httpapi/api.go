@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"mallard/internal/auth"
 	"mallard/internal/mail"
 )
 
@@ -22,15 +23,9 @@ type Options struct {
 	Log     *slog.Logger
 	Version string // reported by GET /health
 
-	// AccessToken is a static token of role root. With it, or with
-	// AccessControl, every call needs a token.
-	AccessToken   string
+	// AccessControl makes every call need a token, as a static token does.
 	AccessControl bool
-	// Secret signs tokens; when it is empty one is made and kept in the registry.
-	Secret        string
-	TokenTTL      time.Duration // life of an unused token; 14 days
-	TokenLifetime time.Duration // greatest life of a token; 180 days
-	Roles         Roles         // DefaultRoles when nil
+	Roles         auth.Roles // auth.DefaultRoles when nil
 
 	CORSOrigins []string // "*" for all; nil means all
 
@@ -42,6 +37,8 @@ type Options struct {
 	ReadTimeout  time.Duration // greatest pause of a client that sends a body; 30 s
 	WriteTimeout time.Duration // greatest pause of a client that reads a reply; 60 s
 	BodyTimeout  time.Duration // greatest time for a whole body; 10 min
+
+	SearchTimeout time.Duration // greatest time of a search; 2 min
 
 	EventIdle    time.Duration // pause after which an event stream gets a comment; 15 s
 	EventPoll    time.Duration // how often a stream looks without a hint; 5 s
@@ -55,11 +52,10 @@ func (o *Options) setDefaults() {
 			*d = v
 		}
 	}
-	def(&o.TokenTTL, defaultTokenTTL)
-	def(&o.TokenLifetime, defaultTokenLifetime)
 	def(&o.ReadTimeout, 30*time.Second)
 	def(&o.WriteTimeout, time.Minute)
 	def(&o.BodyTimeout, 10*time.Minute)
+	def(&o.SearchTimeout, 2*time.Minute)
 	def(&o.EventIdle, 15*time.Second)
 	def(&o.EventPoll, 5*time.Second)
 	def(&o.EventTimeout, 30*time.Minute)
@@ -67,7 +63,7 @@ func (o *Options) setDefaults() {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	if o.Roles == nil {
-		o.Roles = DefaultRoles()
+		o.Roles = auth.DefaultRoles()
 	}
 	if o.CORSOrigins == nil {
 		o.CORSOrigins = []string{"*"}
@@ -93,11 +89,10 @@ func (o *Options) setDefaults() {
 type API struct {
 	opt     Options
 	log     *slog.Logger
-	roles   Roles
+	roles   auth.Roles
 	codes   map[mail.Code]mapping
 	routes  []*Route
 	router  router
-	tokens  *tokens
 	large   chan struct{} // one slot for each large body in memory
 	streams chan struct{} // one slot for each event stream
 	ids     *mail.IDGenerator
@@ -123,11 +118,6 @@ func New(opt Options) (*API, error) {
 		streams: make(chan struct{}, opt.MaxStreams),
 		closing: make(chan struct{}),
 	}
-	a.tokens = &tokens{
-		records: opt.Registry, accounts: opt.Accounts.Get,
-		ttl: opt.TokenTTL, lifetime: opt.TokenLifetime, now: time.Now,
-	}
-	a.tokens.secret.configured = opt.Secret
 	a.routes = a.table()
 	for _, r := range a.routes {
 		a.router.add(r)
@@ -202,6 +192,11 @@ func (a *API) serve(ctx context.Context, c *call, values []string, entry *logEnt
 	}
 	entry.caller = c.caller
 	query.remove(tokenParam)
+	for _, name := range c.route.HeaderParams {
+		if v := c.r.Header.Get(name); v != "" {
+			query.set(name, v)
+		}
+	}
 	release, err := c.readBody(ctx, query)
 	if err != nil {
 		return err
@@ -228,7 +223,7 @@ func (c *call) setPath(values []string) {
 	}
 	for i, name := range c.route.names {
 		v := values[i]
-		if name == "user" && v == "me" && !c.caller.user.IsZero() && c.caller.role == roleUser {
+		if name == "user" && v == "me" && !c.caller.user.IsZero() && c.caller.role == auth.RoleUser {
 			v = c.caller.user.String()
 		}
 		o.set(name, v)

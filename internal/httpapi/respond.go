@@ -169,7 +169,7 @@ func (o orFalse[T]) MarshalJSON() ([]byte, error) {
 	if o.v == nil {
 		return []byte("false"), nil
 	}
-	return json.Marshal(o.v)
+	return marshalPlain(o.v)
 }
 
 // nullString is a string that is shown as null when it is empty.

@@ -19,6 +19,8 @@ type Route struct {
 	AllowUnknown bool
 	// Raw routes take bodies that are not parameters as a stream.
 	Raw bool
+	// HeaderParams are header fields that are parameters too, and win.
+	HeaderParams []string
 	// Produces is the media type of the reply when it is not JSON.
 	Produces string
 	// PlainErrors drops the charset from the type of error replies, which
@@ -92,7 +94,7 @@ type call struct {
 	id     string // request id
 	// body is the stream of a raw route, nil when the body was parameters.
 	body io.ReadCloser
-	// rawValues are the path parameters as they came.
+	// params are all parameters: an *object, unless the body was no object.
 	params any
 }
 

@@ -3,18 +3,25 @@ package httpapi
 import (
 	"context"
 	"errors"
+	"iter"
 	"time"
 
 	"mallard/internal/account"
+	"mallard/internal/auth"
+	"mallard/internal/event"
 	"mallard/internal/mail"
+	"mallard/internal/mailbox"
+	"mallard/internal/search"
 	"mallard/internal/store"
 )
 
 // Services are the parts that the API puts on the wire. All are required.
 type Services struct {
 	Accounts  Accounts
-	Passwords Passwords
-	Registry  Registry
+	Mailboxes Mailboxes
+	Receiver  Receiver
+	Logins    Logins
+	Tokens    Tokens
 	// Health reports why the server cannot work, nil when it can.
 	Health func(ctx context.Context) error
 }
@@ -46,13 +53,48 @@ type Accounts interface {
 	Resolve(ctx context.Context, addr string, allowWildcard bool) (*mail.Address, error)
 }
 
-// Passwords checks passwords against hashes. *password.Verifier is one.
-type Passwords interface {
-	Verify(ctx context.Context, hash, password string) (ok, rehash bool, err error)
+// Mailboxes is what is done with mailboxes and messages. *mailbox.Service is one.
+type Mailboxes interface {
+	List(ctx context.Context, acct mail.AccountID) ([]*mail.Mailbox, error)
+	Get(ctx context.Context, acct mail.AccountID, id mail.MailboxID) (*mail.Mailbox, error)
+	Lookup(ctx context.Context, acct mail.AccountID, name string) (*mail.Mailbox, error)
+	Create(ctx context.Context, acct mail.AccountID, in mail.Mailbox, parents bool) (*mail.Mailbox, error)
+	Rename(ctx context.Context, acct mail.AccountID, id mail.MailboxID, name string, inferiors bool) error
+	Update(ctx context.Context, acct mail.AccountID, id mail.MailboxID, change func(*mail.Mailbox) error) (*mail.Mailbox, error)
+	Delete(ctx context.Context, acct mail.AccountID, id mail.MailboxID) error
+
+	Stage(ctx context.Context, c *store.Content) (store.Staged, error)
+	Append(ctx context.Context, acct mail.AccountID, mbox mail.MailboxID, in ...store.Append) ([]store.Appended, error)
+	Fetch(ctx context.Context, acct mail.AccountID, mbox mail.MailboxID, q store.FetchQuery) iter.Seq2[*store.Row, error]
+	Open(ctx context.Context, acct mail.AccountID, mbox mail.MailboxID, uid mail.UID) (store.Body, error)
+	UpdateFlags(ctx context.Context, acct mail.AccountID, mbox mail.MailboxID, u store.FlagUpdate) (*store.FlagResult, error)
+	Move(ctx context.Context, acct mail.AccountID, from, to mail.MailboxID, uids mail.UIDSet) (*store.CopyResult, error)
+	Search(ctx context.Context, acct mail.AccountID, mbox mail.MailboxID, p *search.Program) ([]mailbox.Found, error)
+	Expunge(ctx context.Context, acct mail.AccountID, mbox mail.MailboxID, uids mail.UIDSet, onlyDeleted bool) (*store.ExpungeResult, error)
+
+	Subscribe(ctx context.Context, acct mail.AccountID) (event.Subscription, error)
+	JournalHead(ctx context.Context, acct mail.AccountID) (mail.JournalID, error)
+	ReadJournal(ctx context.Context, acct mail.AccountID, after mail.JournalID, limit int) ([]store.JournalEntry, error)
+}
+
+// Logins checks who logs in. *auth.Service is one.
+type Logins interface {
+	Authenticate(ctx context.Context, req auth.Request) (*auth.Result, error)
+	PreAuth(ctx context.Context, login, scope string) (*auth.Result, error)
+	CheckPassword(ctx context.Context, acct *mail.Account, typed string) error
+}
+
+// Tokens makes and checks access tokens. *auth.Tokens is one.
+type Tokens interface {
+	Required() bool
+	Check(ctx context.Context, token string) (*auth.Grant, error)
+	Issue(ctx context.Context, acct *mail.Account) (string, error)
+	Resign(ctx context.Context, token string, acct *mail.Account) error
+	Revoke(ctx context.Context, token string) error
 }
 
 func (s *Services) validate() error {
-	if s.Accounts == nil || s.Passwords == nil || s.Registry == nil || s.Health == nil {
+	if s.Accounts == nil || s.Mailboxes == nil || s.Receiver == nil || s.Logins == nil || s.Tokens == nil || s.Health == nil {
 		return errors.New("http api: a service is missing")
 	}
 	return nil

@@ -8,6 +8,11 @@ func (a *API) table() []*Route {
 		a.userRoutes(),
 		a.addressRoutes(),
 		a.forwardedRoutes(),
+		a.mailboxRoutes(),
+		a.messageRoutes(),
+		a.searchRoutes(),
+		a.updateRoutes(),
+		a.loginRoutes(),
 		a.healthRoutes(),
 	)
 }

@@ -188,7 +188,7 @@ func (a *API) updateUser(ctx context.Context, c *call, in *updateUserIn) (succes
 		return success{}, replaceError(hashFailure(err), noUser)
 	}
 	if c.caller.token != "" && c.caller.user == acct.ID && in.Password != nil {
-		if err := a.tokens.renew(ctx, c.caller.token, acct); err != nil {
+		if err := a.opt.Tokens.Resign(ctx, c.caller.token, acct); err != nil {
 			return success{}, err
 		}
 	}
@@ -210,15 +210,7 @@ func (a *API) checkExistingPassword(ctx context.Context, in *updateUserIn) error
 	if err != nil {
 		return err
 	}
-	if acct.Password == "" {
-		return nil
-	}
-	match, _, err := a.opt.Passwords.Verify(ctx, acct.Password, in.ExistingPassword)
-	if err != nil {
-		return err
-	}
-	if !match {
-		return newError(http.StatusInternalServerError, "AuthFail", "Password verification failed")
-	}
-	return nil
+	return replaceError(a.opt.Logins.CheckPassword(ctx, acct, in.ExistingPassword), map[mail.Code]*Error{
+		mail.CodeAuthFailed: newError(http.StatusInternalServerError, "AuthFail", "Password verification failed"),
+	})
 }

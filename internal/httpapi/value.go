@@ -221,11 +221,14 @@ func marshalObject(o *object) ([]byte, error) {
 }
 
 // marshalString is json.Marshal without the escapes that only HTML needs.
-func marshalString(s string) ([]byte, error) {
+func marshalString(s string) ([]byte, error) { return marshalPlain(s) }
+
+// marshalPlain is json.Marshal without the escapes that only HTML needs.
+func marshalPlain(v any) ([]byte, error) {
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)
 	enc.SetEscapeHTML(false)
-	if err := enc.Encode(s); err != nil {
+	if err := enc.Encode(v); err != nil {
 		return nil, err
 	}
 	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil

@@ -1,0 +1,357 @@
+package httpapi
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"slices"
+	"strconv"
+	"time"
+
+	"mallard/internal/mail"
+	"mallard/internal/message"
+	"mallard/internal/store"
+)
+
+const tagMessages = "Messages"
+
+func (a *API) messageRoutes() []*Route {
+	const (
+		all = "/users/:user/mailboxes/:mailbox/messages"
+		one = all + "/:message"
+	)
+	messages := func(action string) Permission { return Permission{"messages", action, ScopeUser} }
+	return []*Route{
+		handle(Route{
+			Method: http.MethodGet, Pattern: all, Name: "listMessages", Tag: tagMessages,
+			Summary: "List the messages of a mailbox", Description: "In order of their internal dates, the newest first.",
+			Perm: messages("read"), AllowUnknown: true,
+		}, a.listMessages),
+		handle(Route{
+			Method: http.MethodPost, Pattern: all, Name: "uploadMessage", Tag: tagMessages, Raw: true,
+			Summary: "Store a message",
+			Description: "The message is the body when its type is neither JSON nor a form (such as message/rfc822), or raw, " +
+				"or is composed from the other parameters. Nothing is sent.",
+			Perm: messages("create"),
+		}, a.uploadMessage),
+		handle(Route{
+			Method: http.MethodPut, Pattern: all, Name: "updateMessages", Tag: tagMessages,
+			Summary: "Change or move messages", Perm: messages("update"),
+		}, a.updateMessages),
+		handle(Route{
+			Method: http.MethodDelete, Pattern: all, Name: "deleteMessages", Tag: tagMessages,
+			Summary: "Delete all messages of a mailbox", Perm: messages("delete"),
+		}, a.deleteMessages),
+		handle(Route{
+			Method: http.MethodGet, Pattern: one, Name: "getMessage", Tag: tagMessages,
+			Summary:     "Get a message",
+			Description: "HTML is as the sender wrote it; a user interface must make it safe. Embedded images have links of the form attachment:ATT00001.",
+			Perm:        messages("read"),
+		}, a.getMessage),
+		handle(Route{
+			Method: http.MethodPut, Pattern: one, Name: "updateMessage", Tag: tagMessages,
+			Summary: "Change or move a message", Description: "In place of one UID there can be a list, such as 1,2 or 1:5 or 1:*.",
+			Perm: messages("update"),
+		}, a.updateMessage),
+		handle(Route{
+			Method: http.MethodDelete, Pattern: one, Name: "deleteMessage", Tag: tagMessages,
+			Summary: "Delete a message", Perm: messages("delete"),
+		}, a.deleteMessage),
+		handle(Route{
+			Method: http.MethodGet, Pattern: one + "/message.eml", Name: "getMessageSource", Tag: tagMessages,
+			Summary: "Get a message as it came", Produces: "message/rfc822", PlainErrors: true, Perm: messages("read"),
+		}, a.getSource),
+		handle(Route{
+			Method: http.MethodGet, Pattern: one + "/attachments/:attachment", Name: "getAttachment", Tag: tagMessages,
+			Summary: "Get a decoded attachment", Produces: "*/*", PlainErrors: true,
+			Perm: Permission{"attachments", "read", ScopeUser},
+		}, a.getAttachment),
+	}
+}
+
+type listMessagesIn struct {
+	MailboxIDPath
+	Unseen           *bool   `api:"unseen" doc:"Messages without \\Seen only, or those with it only"`
+	MetaData         bool    `api:"metaData,default=false" doc:"Show metaData"`
+	ThreadCounters   bool    `api:"threadCounters,default=false" doc:"Show threadMessageCount"`
+	IncludeHasDrafts bool    `api:"includeHasDrafts,default=false" doc:"Show hasDrafts"`
+	CollapseThreads  bool    `api:"collapseThreads,default=false" doc:"One message of each thread only"`
+	Limit            int     `api:"limit,min=1,max=250,default=20,blank" doc:"Greatest number of results"`
+	Order            Order   `api:"order" doc:"asc for the oldest first"`
+	Next             *Cursor `api:"next,label=Next page cursor" doc:"Cursor of the next page, as the last reply gave it"`
+	Previous         *Cursor `api:"previous,label=Previous page cursor" doc:"Cursor of the previous page, as the last reply gave it"`
+	IncludeHeaders   bool    `api:"includeHeaders,default=false" doc:"Show the header fields"`
+	Session
+}
+
+type listMessagesReply struct {
+	success
+	pageReply
+	SpecialUse nullString    `json:"specialUse" doc:"Special use of the mailbox"`
+	Results    []messageItem `json:"results" doc:"Messages"`
+}
+
+// dateKey is the place of a message in a list that is sorted by internal date.
+type dateKey struct {
+	date time.Time
+	uid  mail.UID
+}
+
+func (k dateKey) cursor() []string {
+	return []string{strconv.FormatInt(k.date.UnixNano(), 10), strconv.FormatUint(uint64(k.uid), 10)}
+}
+
+func parseDateKey(key []string) (dateKey, bool) {
+	if len(key) != 2 {
+		return dateKey{}, false
+	}
+	nanos, err := strconv.ParseInt(key[0], 10, 64)
+	uid := parseUID(key[1])
+	return dateKey{time.Unix(0, nanos).UTC(), uid}, err == nil && uid > 0
+}
+
+func (a *API) listMessages(ctx context.Context, _ *call, in *listMessagesIn) (listMessagesReply, error) {
+	box, err := a.opt.Mailboxes.Get(ctx, in.User, in.Mailbox)
+	if err != nil {
+		return listMessagesReply{}, replaceError(err, map[mail.Code]*Error{mail.CodeNoAccount: errNoMailbox()})
+	}
+	page := Page{Limit: in.Limit, Next: in.Next, Previous: in.Previous}
+	pos, err := page.position(2)
+	if err != nil {
+		return listMessagesReply{}, err
+	}
+	var from dateKey
+	if pos.key != nil {
+		var good bool
+		if from, good = parseDateKey(pos.key); !good {
+			return listMessagesReply{}, pos.bad()
+		}
+	}
+	var got messagePage
+	if in.CollapseThreads {
+		got, err = a.threadPage(ctx, box, in, &pos, from)
+	} else {
+		got, err = a.messagePage(ctx, box, in, &pos, from)
+	}
+	if err != nil {
+		return listMessagesReply{}, err
+	}
+	if err := a.decorate(ctx, in.User, got.items, in.ThreadCounters, in.IncludeHasDrafts, in.CollapseThreads); err != nil {
+		return listMessagesReply{}, err
+	}
+	reply := listMessagesReply{success: ok(), SpecialUse: nullString(box.SpecialUse), Results: got.items}
+	var first, last []string
+	if n := len(got.keys); n > 0 {
+		first, last = got.keys[0].cursor(), got.keys[n-1].cursor()
+	}
+	reply.pageReply = pos.reply(got.total, got.more, first, last)
+	return reply, nil
+}
+
+// messagePage is a page of messages in the order in which they are shown.
+type messagePage struct {
+	items []messageItem
+	keys  []dateKey
+	total int64
+	more  bool
+}
+
+func (p *messagePage) add(mbox mail.MailboxID, row *store.Row, opt itemOptions) error {
+	item, err := newMessageItem(mbox, row, opt)
+	if err != nil {
+		return err
+	}
+	p.items = append(p.items, item)
+	p.keys = append(p.keys, dateKey{row.InternalDate, row.UID})
+	return nil
+}
+
+func (p *messagePage) reverse() {
+	slices.Reverse(p.items)
+	slices.Reverse(p.keys)
+}
+
+// messagePage reads one page by the index of dates.
+func (a *API) messagePage(ctx context.Context, box *mail.Mailbox, in *listMessagesIn, pos *position, from dateKey) (messagePage, error) {
+	opt := itemOptions{headers: in.IncludeHeaders, meta: in.MetaData}
+	page := messagePage{items: []messageItem{}, total: box.Messages}
+	if in.Unseen != nil {
+		if page.total = box.Unseen; !*in.Unseen {
+			page.total = box.Messages - box.Unseen
+		}
+	}
+	q := store.FetchQuery{Fields: opt.fields(), Order: store.ByDateDescending, AfterDate: from.date, AfterUID: from.uid}
+	if in.Order.Ascending != pos.backward { // one of them, not both
+		q.Order = store.ByDate
+	}
+	if in.Unseen == nil {
+		q.Limit = in.Limit + 1
+	}
+	for row, err := range a.opt.Mailboxes.Fetch(ctx, in.User, box.ID, q) {
+		if err != nil {
+			return page, fmt.Errorf("list messages: %w", err)
+		}
+		if in.Unseen != nil && *in.Unseen == row.Flags.Has(mail.Seen) {
+			continue
+		}
+		if len(page.items) == in.Limit {
+			page.more = true
+			break
+		}
+		if err := page.add(box.ID, row, opt); err != nil {
+			return page, err
+		}
+	}
+	if pos.backward {
+		page.reverse()
+	}
+	return page, nil
+}
+
+// threadPage reads one page with a single message of each thread: the first in
+// the order of the list. The whole mailbox has to be looked at.
+func (a *API) threadPage(ctx context.Context, box *mail.Mailbox, in *listMessagesIn, pos *position, from dateKey) (messagePage, error) {
+	q := store.FetchQuery{Fields: store.FieldMeta, Order: store.ByDateDescending}
+	if in.Order.Ascending {
+		q.Order = store.ByDate
+	}
+	seen := map[mail.ThreadID]bool{}
+	w := window[dateKey]{limit: in.Limit, backward: pos.backward}
+	for row, err := range a.opt.Mailboxes.Fetch(ctx, in.User, box.ID, q) {
+		if err != nil {
+			return messagePage{}, fmt.Errorf("list threads: %w", err)
+		}
+		if in.Unseen != nil && *in.Unseen == row.Flags.Has(mail.Seen) || seen[row.ThreadID] {
+			continue
+		}
+		seen[row.ThreadID] = true
+		key := dateKey{row.InternalDate, row.UID}
+		after := key.compare(from)
+		if !in.Order.Ascending {
+			after = -after
+		}
+		w.add(key, from.uid == 0 || after > 0, after < 0)
+	}
+	page := messagePage{items: []messageItem{}, total: w.total, more: w.more}
+	return page, a.fillPage(ctx, in.User, box.ID, &page, w.items, itemOptions{headers: in.IncludeHeaders, meta: in.MetaData})
+}
+
+func (k dateKey) compare(o dateKey) int {
+	if c := k.date.Compare(o.date); c != 0 {
+		return c
+	}
+	return int(int64(k.uid) - int64(o.uid))
+}
+
+// fillPage reads the messages of a page that is known by UIDs, in that order.
+func (a *API) fillPage(ctx context.Context, acct mail.AccountID, mbox mail.MailboxID, page *messagePage, keys []dateKey, opt itemOptions) error {
+	if len(keys) == 0 {
+		return nil
+	}
+	uids := make([]mail.UID, len(keys))
+	for i, k := range keys {
+		uids[i] = k.uid
+	}
+	var got messagePage
+	q := store.FetchQuery{UIDs: mail.UIDSetOf(uids...), Fields: opt.fields()}
+	for row, err := range a.opt.Mailboxes.Fetch(ctx, acct, mbox, q) {
+		if err != nil {
+			return fmt.Errorf("read messages: %w", err)
+		}
+		if err := got.add(mbox, row, opt); err != nil {
+			return err
+		}
+	}
+	for _, k := range keys {
+		i := slices.IndexFunc(got.keys, func(g dateKey) bool { return g.uid == k.uid })
+		if i < 0 {
+			continue // expunged meanwhile
+		}
+		page.items, page.keys = append(page.items, got.items[i]), append(page.keys, k)
+	}
+	return nil
+}
+
+// decorate adds what is known only after a look at all mailboxes of the account.
+func (a *API) decorate(ctx context.Context, acct mail.AccountID, items []messageItem, counters, drafts, collapsed bool) error {
+	if len(items) == 0 || !counters && !drafts {
+		return nil
+	}
+	t, err := a.lookAtThreads(ctx, acct, items, counters, drafts)
+	if err != nil {
+		return err
+	}
+	for i := range items {
+		if counters {
+			n := t.count[items[i].Thread]
+			items[i].ThreadCount = &n
+		}
+		if drafts {
+			has := t.repliedTo[items[i].MessageID] && items[i].MessageID != ""
+			if collapsed {
+				has = t.drafts[items[i].Thread]
+			}
+			items[i].HasDrafts = &has
+		}
+	}
+	return nil
+}
+
+// threadFacts are facts about the threads of a page.
+type threadFacts struct {
+	count     map[mail.ThreadID]int
+	drafts    map[mail.ThreadID]bool
+	repliedTo map[string]bool // by Message-ID: there is a draft of a reply
+}
+
+func (a *API) lookAtThreads(ctx context.Context, acct mail.AccountID, items []messageItem, counters, drafts bool) (threadFacts, error) {
+	t := threadFacts{count: map[mail.ThreadID]int{}, drafts: map[mail.ThreadID]bool{}, repliedTo: map[string]bool{}}
+	for _, item := range items {
+		t.count[item.Thread] = 0
+	}
+	boxes, err := a.opt.Mailboxes.List(ctx, acct)
+	if err != nil {
+		return t, err
+	}
+	for _, b := range boxes {
+		if err := a.lookAtMailbox(ctx, acct, b.ID, &t, counters, drafts); err != nil && mail.CodeOf(err) != mail.CodeNoMailbox {
+			return t, err
+		}
+	}
+	return t, nil
+}
+
+func (a *API) lookAtMailbox(ctx context.Context, acct mail.AccountID, mbox mail.MailboxID, t *threadFacts, counters, drafts bool) error {
+	var found []mail.UID
+	q := store.FetchQuery{}
+	if counters {
+		q.Fields = store.FieldMeta
+	}
+	for row, err := range a.opt.Mailboxes.Fetch(ctx, acct, mbox, q) {
+		if err != nil {
+			return fmt.Errorf("count threads: %w", err)
+		}
+		if _, wanted := t.count[row.ThreadID]; wanted && counters {
+			t.count[row.ThreadID]++
+		}
+		if row.Flags.Has(mail.Draft) && drafts {
+			found = append(found, row.UID)
+		}
+	}
+	if len(found) == 0 {
+		return nil
+	}
+	q = store.FetchQuery{UIDs: mail.UIDSetOf(found...), Fields: itemFields}
+	for row, err := range a.opt.Mailboxes.Fetch(ctx, acct, mbox, q) {
+		if err != nil {
+			return fmt.Errorf("look at drafts: %w", err)
+		}
+		t.drafts[row.ThreadID] = true
+		if sum, err := message.DecodeSummary(row.Summary); err == nil {
+			for _, id := range message.MessageIDs(sum.InReplyTo) {
+				t.repliedTo[id] = true
+			}
+		}
+	}
+	return nil
+}
