@@ -55,6 +55,8 @@ func (st *state) addAccount(ctx context.Context, s store.Store, a *mail.Account)
 		return fmt.Errorf("list mailboxes: %w", err)
 	}
 	var used int64
+	emails := make(map[mail.EmailID][sha256.Size]byte)
+	ids := make(map[mail.MessageID]bool)
 	for _, b := range boxes {
 		bs, err := dumpMailbox(ctx, s, a.ID, b)
 		if err != nil {
@@ -62,6 +64,12 @@ func (st *state) addAccount(ctx context.Context, s store.Store, a *mail.Account)
 		}
 		st.Mailboxes = append(st.Mailboxes, *bs)
 		used += b.Size
+		for i, r := range bs.Rows {
+			if other, known := emails[r.EmailID]; known && other != bs.Content[i] || ids[r.ID] {
+				return fmt.Errorf("mailbox %s: UID %d has the email id %v of other octets or the message id %v of another", b.Path, r.UID, r.EmailID, r.ID)
+			}
+			emails[r.EmailID], ids[r.ID] = bs.Content[i], true
+		}
 	}
 	if used != a.StorageUsed {
 		return fmt.Errorf("StorageUsed is %d, the mailboxes hold %d octets", a.StorageUsed, used)
@@ -142,6 +150,8 @@ func lowerSorted(in []string) []string {
 type shape struct {
 	Used      int64
 	Main      string
+	Tags      []string
+	Accounts  []string
 	Addresses []string
 	Mailboxes []boxShape
 }
@@ -160,7 +170,7 @@ type rowShape struct {
 	Size                        int64
 	Fields                      string
 	Expires                     bool
-	Thread, Email               int // messages that share one have the same number
+	Thread                      int // messages of one thread have the same number
 	Content                     [sha256.Size]byte
 }
 
@@ -169,13 +179,15 @@ func (st *state) shape(acct mail.AccountID) *shape {
 	sh := &shape{}
 	for _, a := range st.Accounts {
 		if a.ID == acct {
-			sh.Used, sh.Main = a.StorageUsed, a.Address
+			sh.Used, sh.Main, sh.Tags = a.StorageUsed, a.Address, a.Tags
 		}
+		sh.Accounts = append(sh.Accounts, a.Username)
 	}
+	slices.Sort(sh.Accounts)
 	for _, a := range st.Addresses {
 		sh.Addresses = append(sh.Addresses, fmt.Sprintf("%s %s %v %q", a.Address, a.View, a.Account == acct, a.Tags))
 	}
-	threads, emails := make(map[mail.ThreadID]int), make(map[mail.EmailID]int)
+	threads := make(map[mail.ThreadID]int)
 	for _, b := range st.Mailboxes {
 		if b.Account != acct {
 			continue
@@ -188,7 +200,7 @@ func (st *state) shape(acct mail.AccountID) *shape {
 			bs.Rows = append(bs.Rows, rowShape{
 				Flags: fmt.Sprint(r.Flags.List()), Date: r.InternalDate.UTC().Truncate(1e9).String(), MetaData: r.MetaData, Info: r.Info, Size: r.Size,
 				Fields:  fmt.Sprintf("%q %q %q %q %q %d", r.Envelope, r.BodyStructure, r.Tree, r.Summary, r.Header, r.PrefixLen),
-				Expires: !r.Expires.IsZero(), Thread: number(threads, r.ThreadID), Email: number(emails, r.EmailID), Content: b.Content[i],
+				Expires: !r.Expires.IsZero(), Thread: number(threads, r.ThreadID), Content: b.Content[i],
 			})
 		}
 		sh.Mailboxes = append(sh.Mailboxes, bs)
@@ -196,14 +208,12 @@ func (st *state) shape(acct mail.AccountID) *shape {
 	return sh
 }
 
-// number returns the number of a key in the order of first use.
-func number[K comparable](seen map[K]int, k K) int {
-	n, ok := seen[k]
-	if !ok {
-		n = len(seen) + 1
-		seen[k] = n
+// number returns the number of a thread in the order of first use.
+func number(seen map[mail.ThreadID]int, id mail.ThreadID) int {
+	if seen[id] == 0 {
+		seen[id] = len(seen) + 1
 	}
-	return n
+	return seen[id]
 }
 
 // differs returns how another shape differs.

@@ -103,6 +103,7 @@ func groups() []group {
 		{"Errors", errorCases()},
 		{"Aliasing", aliasingCases()},
 		{"Reopen", reopenCases()},
+		{"Concurrent", concurrentCases()},
 	}
 }
 
@@ -130,6 +131,9 @@ func Run(t *testing.T, e Engine) {
 			}
 		})
 	}
+	run(t, "Machine", func(t *testing.T) { testMachine(t, e) })
+	run(t, "Crash", func(t *testing.T) { testCrash(t, e) })
+	run(t, "Faults", func(t *testing.T) { testFaults(t, e) })
 	for _, d := range e.Debts {
 		if !known[d.Case] {
 			t.Errorf("the debt %q names no case", d.Case)

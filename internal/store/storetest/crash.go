@@ -1,0 +1,202 @@
+package storetest
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+
+	"mallard/internal/store"
+)
+
+// point is a moment at which the power was cut, in as many ways as there are disks.
+type point struct {
+	op     string // the file operation that did not happen any more
+	acked  int    // operations that were acknowledged
+	handed handed // what clients had been told
+	world  *world
+	disks  map[int]*Disk // by percent of what was not synced that was kept
+}
+
+// recorder cuts the power again and again while a script runs.
+type recorder struct {
+	disk   *Disk
+	stride int
+
+	mu     sync.Mutex
+	writes int
+	acked  int
+	handed handed
+	points []point
+}
+
+// hook is the gate of the file operations: at every stride-th one that changes
+// the disk it takes copies of the disk as after a crash.
+func (r *recorder) hook(op FileOp) error {
+	if !op.Write && !op.Sync {
+		return nil
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.writes++
+	if r.stride > 0 && r.writes%r.stride == 0 {
+		r.cut(op.Name)
+	}
+	return nil
+}
+
+// cut takes the copies; the lock is held, so that nothing is acknowledged meanwhile.
+func (r *recorder) cut(name string) {
+	p := point{op: name, acked: r.acked, handed: r.handed.clone(), disks: make(map[int]*Disk)}
+	for _, percent := range []int{0, 50, 100} {
+		p.disks[percent] = r.disk.Crash(percent, uint64(r.writes))
+	}
+	r.points = append(r.points, p)
+}
+
+// acknowledge notes that one more operation was acknowledged.
+func (r *recorder) acknowledge(w *world) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.acked++
+	r.handed = w.handed.clone()
+}
+
+// runScript runs the script and returns the state after each of its operations,
+// beginning with the empty store.
+func runScript(t *testing.T, r *recorder) (*world, []*state) {
+	t.Helper()
+	r.disk.Intercept(r.hook)
+	defer r.disk.Intercept(nil)
+	s, err := r.disk.Open()
+	if err != nil {
+		t.Fatalf("open: %v", err)
+	}
+	w := newWorld(s)
+	states := []*state{{}}
+	for _, o := range script() {
+		if out := w.do(o); out.infrastructure() || len(w.problems) > 0 {
+			t.Fatalf("%s: %v (%v) %q", o.name, out, out.err, w.problems)
+		}
+		st, err := dump(w.ctx, s)
+		if err != nil {
+			t.Fatalf("after %s: %v", o.name, err)
+		}
+		states = append(states, st)
+		r.acknowledge(w)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatalf("close: %v", err)
+	}
+	return w, states
+}
+
+// testCrash cuts the power at file operations all over the script.
+func testCrash(t *testing.T, e Engine) {
+	disk := e.New(t)
+	if disk.Crash == nil || disk.Intercept == nil {
+		t.Skip("the engine cannot crash")
+	}
+	dry := &recorder{disk: disk}
+	runScript(t, dry)
+	r := &recorder{disk: e.New(t), stride: max(1, dry.writes/scale(20, 70, 5000))}
+	w, states := runScript(t, r)
+	t.Logf("%d file operations change the disk, %d crashes of 3 kinds", dry.writes, len(r.points))
+	if len(r.points) == 0 {
+		t.Fatal("no file operation was seen")
+	}
+	for i, p := range r.points {
+		for percent, d := range p.disks {
+			err := p.verify(e, d, w, states)
+			if err != nil {
+				t.Errorf("crash %d, before %s, after operation %d (%s), with %d%% of what was not synced: %v",
+					i, p.op, p.acked, script()[max(0, p.acked-1)].name, percent, err)
+			}
+		}
+		if t.Failed() {
+			return // one is enough to look at
+		}
+	}
+}
+
+// verify opens a disk after a crash and compares it with what was acknowledged.
+func (p point) verify(e Engine, d *Disk, w *world, states []*state) error {
+	s, err := d.Open()
+	if err != nil {
+		return fmt.Errorf("open: %w", err)
+	}
+	st, err := dump(context.Background(), s)
+	if err != nil {
+		return fmt.Errorf("the store does not fit together: %w", err)
+	}
+	if d := p.explain(st, states); d != "" {
+		return fmt.Errorf("the state is none that it may be; against what was acknowledged (-acknowledged +found):\n%s", d)
+	}
+	if err := check(e, s); err != nil {
+		return err
+	}
+	if len(st.Accounts) > 0 {
+		// Nothing of what a client was told comes to mean something else.
+		after := newWorld(s)
+		after.acct, after.handed = w.acct, p.handed.clone()
+		if err := after.probe(); err != nil {
+			return fmt.Errorf("after opening: %w", err)
+		}
+	}
+	return reopenSame(e, d, s)
+}
+
+// explain returns "" when the state is one that the crash may leave: that of the
+// last acknowledged operation, that of the one that was under way, or an earlier
+// one when only weak operations came after it.
+func (p point) explain(got *state, states []*state) string {
+	list := script()
+	diff := states[p.acked].differs(got)
+	for n := p.acked; diff != "" && n > 0 && list[n-1].weak; n-- {
+		if states[n-1].differs(got) == "" {
+			return ""
+		}
+	}
+	if diff != "" && p.acked+1 < len(states) && states[p.acked+1].differs(got) == "" {
+		return ""
+	}
+	return diff
+}
+
+// check runs the engine's own check.
+func check(e Engine, s store.Store) error {
+	if e.Check == nil {
+		return nil
+	}
+	if err := e.Check(context.Background(), s); err != nil {
+		return fmt.Errorf("check: %w", err)
+	}
+	return nil
+}
+
+// reopenSame closes a store and opens it once more: it must be as before.
+func reopenSame(e Engine, d *Disk, s store.Store) error {
+	ctx := context.Background()
+	before, err := dump(ctx, s)
+	if err != nil {
+		return fmt.Errorf("the store does not fit together: %w", err)
+	}
+	if err := s.Close(); err != nil {
+		return fmt.Errorf("close: %w", err)
+	}
+	if s, err = d.Open(); err != nil {
+		return fmt.Errorf("open again: %w", err)
+	}
+	after, err := dump(ctx, s)
+	if err != nil {
+		return fmt.Errorf("after opening again the store does not fit together: %w", err)
+	}
+	if diff := before.differs(after); diff != "" {
+		return fmt.Errorf("opened again the store is another (-before +after):\n%s", strings.TrimSpace(diff))
+	}
+	if err := check(e, s); err != nil {
+		return err
+	}
+	return s.Close()
+}
