@@ -4,6 +4,7 @@
 # as it was afterwards. Running it again does nothing when everything is there.
 #
 #   install.sh            everything
+#   install.sh tools      only what the race detector needs (a C compiler)
 #   install.sh dovecot    only the server the benchmark compares with
 #   install.sh clients    only the LMTP and IMAP clients of the end-to-end tests
 #   install.sh npm        only the npm modules (into $MALLARD_TEST_CACHE, default ~/.cache/mallard-test)
@@ -16,6 +17,7 @@ imapflow_version=2.10.2
 
 # package:program that proves it is there
 dovecot_packages=(dovecot-imapd:/usr/lib/dovecot/imap dovecot-lmtpd:/usr/lib/dovecot/lmtp)
+tool_packages=(gcc:gcc libc6-dev:/usr/include/stdlib.h)
 client_packages=(
   swaks:swaks isync:mbsync neomutt:neomutt mutt:mutt offlineimap3:offlineimap curl:curl
   postfix:postfix fetchmail:fetchmail openssl:openssl nodejs:node npm:npm
@@ -27,7 +29,7 @@ die() { say "$*"; exit 1; }
 missing() {
   local pair
   for pair in "$@"; do
-    PATH="$PATH:/usr/sbin:/sbin" command -v "${pair#*:}" >/dev/null 2>&1 || printf '%s\n' "${pair%%:*}"
+    [ -e "${pair#*:}" ] || PATH="$PATH:/usr/sbin:/sbin" command -v "${pair#*:}" >/dev/null 2>&1 || printf '%s\n' "${pair%%:*}"
   done
 }
 
@@ -89,11 +91,12 @@ install_npm() {
 main() {
   local what="${1:-all}"
   case "$what" in
-    all) install_apt "${dovecot_packages[@]}" "${client_packages[@]}"; install_npm ;;
+    all) install_apt "${tool_packages[@]}" "${dovecot_packages[@]}" "${client_packages[@]}"; install_npm ;;
+    tools) install_apt "${tool_packages[@]}" ;;
     dovecot) install_apt "${dovecot_packages[@]}" ;;
     clients) install_apt "${client_packages[@]}" ;;
     npm) install_npm ;;
-    *) die "usage: install.sh [all|dovecot|clients|npm]" ;;
+    *) die "usage: install.sh [all|tools|dovecot|clients|npm]" ;;
   esac
 }
 

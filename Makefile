@@ -1,0 +1,50 @@
+# Everything is plain Go; these are the commands in use, by name.
+#
+#   make          build bin/mallard
+#   make check    what a change must pass, without the parts that take long: format, vet, staticcheck, unit tests
+#   make test     everything; on Debian with root it installs what it needs, elsewhere it says what it could not run
+#   make bench    Mallard beside Debian's Dovecot on this machine (root, Debian), see docs/benchmarks.md
+
+GO ?= go
+STATICCHECK ?= $(GO) run honnef.co/go/tools/cmd/staticcheck@v0.8.2
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null)
+
+.PHONY: build check fmt vet lint unit race e2e fuzz test bench clean
+
+build:
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o bin/mallard ./cmd/mallard
+
+check: fmt vet lint unit
+
+fmt:
+	@files=$$(gofmt -l cmd internal test); if [ -n "$$files" ]; then echo "gofmt -w these:"; echo "$$files"; exit 1; fi
+
+vet:
+	$(GO) vet ./...
+	$(GO) vet -tags e2e,bench ./test/...
+
+lint:
+	$(STATICCHECK) ./...
+	$(STATICCHECK) -tags e2e,bench ./test/...
+
+unit:
+	$(GO) test ./...
+
+race:
+	$(GO) test -race ./...
+
+e2e:
+	$(GO) test -tags e2e -count=1 -timeout 30m ./test/e2e/...
+
+fuzz:
+	test/fuzz.sh
+
+test:
+	test/all.sh
+
+bench:
+	test/rig/install.sh dovecot
+	$(GO) test -tags e2e,bench -count=1 -timeout 3h -v -run TestCompare ./test/compare
+
+clean:
+	rm -rf bin

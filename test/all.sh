@@ -1,0 +1,76 @@
+#!/usr/bin/env bash
+# Runs everything: format, vet, staticcheck, unit tests, the race detector, end to end against the built binary with
+# real mail programs, and every fuzz target for a short time. On Debian with root it installs what is missing first;
+# elsewhere it runs what it can and says at the end what it could not. With MALLARD_CI=1 nothing may be left out.
+#
+# A step that fails does not keep the others from running. Exit status 0 only if none has failed.
+set -uo pipefail
+cd "$(dirname "$0")/.."
+
+failed=()
+left_out=()
+
+step() {
+  local name="$1" begin=$SECONDS
+  shift
+  printf '\n=== %s\n' "$name"
+  if "$@"; then
+    printf '=== %s: ok, %d s\n' "$name" $((SECONDS - begin))
+  else
+    printf '=== %s: FAILED, %d s\n' "$name" $((SECONDS - begin))
+    failed+=("$name")
+  fi
+}
+
+prepare() {
+  command -v go >/dev/null 2>&1 || { echo "Go is missing: see https://go.dev/doc/install (go.mod says which version)"; exit 1; }
+  if test/rig/install.sh all; then
+    return 0
+  fi
+  left_out+=("end-to-end tests of the programs that test/rig/install.sh named above")
+  [ "${MALLARD_CI:-}" != 1 ]
+}
+
+race() {
+  if [ "$(go env CGO_ENABLED)" != 1 ] || ! command -v "$(go env CC)" >/dev/null 2>&1; then
+    left_out+=("race detector: it needs a C compiler")
+    [ "${MALLARD_CI:-}" != 1 ]
+    return
+  fi
+  make race
+}
+
+e2e() {
+  local log status
+  log="$(mktemp)"
+  go test -tags e2e -count=1 -timeout 30m -v ./test/e2e/... >"$log" 2>&1
+  status=$?
+  if [ "$status" -ne 0 ]; then
+    cat "$log"
+  else
+    grep -E '^(--- |ok|FAIL|PASS|\?)' "$log"
+  fi
+  while read -r name; do
+    left_out+=("end to end: $name")
+  done < <(sed -n 's/^--- SKIP: \([^ ]*\).*/\1/p' "$log")
+  rm -f "$log"
+  return "$status"
+}
+
+step "install what the tests need" prepare
+step "format" make -s fmt
+step "vet" make -s vet
+step "staticcheck" make -s lint
+step "unit tests" make -s unit
+step "race detector" race
+step "end to end" e2e
+step "fuzz" test/fuzz.sh
+
+printf '\n=== all done in %d s\n' "$SECONDS"
+if [ "${#left_out[@]}" -ne 0 ]; then
+  printf 'could not run: %s\n' "${left_out[@]}"
+fi
+if [ "${#failed[@]}" -ne 0 ]; then
+  printf 'FAILED: %s\n' "${failed[@]}"
+  exit 1
+fi
