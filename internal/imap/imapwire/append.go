@@ -211,6 +211,7 @@ func (a *Append) openLiteral() error {
 		return p.err
 	}
 	a.body = &literalBody{r: a.r, left: a.lit.size}
+	a.r.wide = a.r.wide || a.lit.size > readerKeep
 	return nil
 }
 

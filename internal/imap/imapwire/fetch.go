@@ -58,13 +58,11 @@ const (
 	fetchKinds         = iota
 )
 
-// fetchName is the name of each kind; for sections without ".PEEK" and "[".
-func fetchName(k FetchKind) string {
-	return [fetchKinds]string{
-		"FLAGS", "UID", "INTERNALDATE", "RFC822.SIZE", "ENVELOPE", "BODYSTRUCTURE", "BODY", "BODY",
-		"RFC822", "RFC822.HEADER", "RFC822.TEXT", "BINARY", "BINARY.SIZE", "MODSEQ", "EMAILID", "THREADID",
-		"SAVEDATE", "PREVIEW",
-	}[k]
+// fetchNames is the name of each kind; for sections without ".PEEK" and "[".
+var fetchNames = [fetchKinds]string{
+	"FLAGS", "UID", "INTERNALDATE", "RFC822.SIZE", "ENVELOPE", "BODYSTRUCTURE", "BODY", "BODY",
+	"RFC822", "RFC822.HEADER", "RFC822.TEXT", "BINARY", "BINARY.SIZE", "MODSEQ", "EMAILID", "THREADID",
+	"SAVEDATE", "PREVIEW",
 }
 
 // FetchItem is one message data item.
@@ -166,7 +164,7 @@ func (s *Section) Append(dst []byte) []byte {
 // AppendName appends the item's name as it stands in a FETCH response:
 // without PEEK, with the origin of a partial alone.
 func (f *FetchItem) AppendName(dst []byte) []byte {
-	dst = append(dst, fetchName(f.Kind)...)
+	dst = append(dst, fetchNames[f.Kind]...)
 	switch f.Kind {
 	case FetchBodySection, FetchBinary, FetchBinarySize:
 		dst = append(dst, '[')
@@ -270,8 +268,9 @@ func (p *parser) fetchItem() FetchItem {
 	if p.peek() == '[' {
 		return p.fetchSection(w)
 	}
-	for k := range FetchKind(fetchKinds) {
-		if string(w) != fetchName(k) || k == FetchBodySection || k == FetchBinary || k == FetchBinarySize {
+	for i, name := range fetchNames {
+		k := FetchKind(i)
+		if string(w) != name || k == FetchBodySection || k == FetchBinary || k == FetchBinarySize {
 			continue
 		}
 		if k == FetchBodySection {
@@ -395,6 +394,9 @@ func (p *parser) sectionText(s *Section) {
 	}
 }
 
+// maxHeaderName is the longest line of RFC 5322: no header has a longer name.
+const maxHeaderName = 998
+
 // headerName reads the name of a header field.
 func (p *parser) headerName() string {
 	name := p.astring()
@@ -404,7 +406,7 @@ func (p *parser) headerName() string {
 			break
 		}
 	}
-	if name == "" {
+	if n := len(name); n == 0 || n > maxHeaderName {
 		p.expected("a header name")
 	}
 	return name

@@ -79,13 +79,13 @@ func (f *FetchWriter) SaveDate(t time.Time) {
 }
 
 // EmailID writes EMAILID (RFC 8474).
-func (f *FetchWriter) EmailID(id string) { f.objectID("EMAILID", id) }
+func (f *FetchWriter) EmailID(id string) {
+	f.e.buf = append(AppendAtom(append(f.item("EMAILID"), '('), id), ')')
+}
 
 // ThreadID writes THREADID; NIL for an empty id (RFC 8474).
-func (f *FetchWriter) ThreadID(id string) { f.objectID("THREADID", id) }
-
-func (f *FetchWriter) objectID(name, id string) {
-	dst := f.item(name)
+func (f *FetchWriter) ThreadID(id string) {
+	dst := f.item("THREADID")
 	if id == "" {
 		f.e.buf = AppendNil(dst)
 		return
@@ -106,7 +106,7 @@ func (f *FetchWriter) Preview(text string, ok bool) {
 // Raw writes an item whose value is in wire form already, such as a stored
 // ENVELOPE or BODYSTRUCTURE. The value is not checked.
 func (f *FetchWriter) Raw(kind FetchKind, value []byte) {
-	f.e.took(append(f.item(fetchName(kind)), value...))
+	f.e.took(append(f.item(fetchNames[kind]), value...))
 }
 
 // BinarySize writes the size of a decoded part (RFC 3516).

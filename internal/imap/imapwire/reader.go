@@ -39,6 +39,7 @@ type Reader struct {
 	src  io.Reader
 	buf  []byte // buf[r:w] is read but not used
 	r, w int
+	wide bool // the last command needed a large buffer
 
 	opt   Options
 	utf8  bool
@@ -89,7 +90,7 @@ func (r *Reader) ReadCommand(state State) (*Command, error) {
 	if err := r.finishAppend(); err != nil {
 		return nil, r.fail(err)
 	}
-	r.shrink()
+	r.shrink(r.wide)
 	p := &r.p
 	*p = parser{r: r, lineLeft: r.opt.Limits.MaxLine, litLeft: r.opt.Limits.MaxLiteral, tag: "*"}
 	if err := p.nextLine(); err != nil {
@@ -239,6 +240,7 @@ func (r *Reader) fill() error {
 	}
 	if r.w == len(r.buf) {
 		grown := make([]byte, max(readerMin, 2*len(r.buf)))
+		r.wide = len(grown) > readerKeep
 		copy(grown, r.buf[:r.w])
 		r.buf = grown
 	}
@@ -260,19 +262,25 @@ func (r *Reader) fill() error {
 
 // widen makes the empty buffer larger when n bytes are to go through it.
 func (r *Reader) widen(n int64) {
-	if n > readerKeep && len(r.buf) < readChunk {
+	if n <= readerKeep {
+		return
+	}
+	r.wide = true
+	if len(r.buf) < readChunk {
 		r.buf, r.r, r.w = make([]byte, readChunk), 0, 0
 	}
 }
 
-// shrink drops a large buffer that holds nothing.
-func (r *Reader) shrink() {
+// shrink drops a large buffer that is empty, unless the last command needed
+// it: where one message came, more come.
+func (r *Reader) shrink(keep bool) {
 	if r.r == r.w {
 		r.r, r.w = 0, 0
-		if len(r.buf) > readerKeep {
+		if len(r.buf) > readerKeep && !keep {
 			r.buf = nil
 		}
 	}
+	r.wide = false
 }
 
 // readFull fills dst.
@@ -356,6 +364,7 @@ func (r *Reader) discardLine(budget int64) (tail []byte, n int64, err error) {
 // ReadDone reads the line that ends IDLE (RFC 2177). Anything but DONE is an
 // [*Error] without a tag, which the server answers with the tag of IDLE.
 func (r *Reader) ReadDone() error {
+	r.shrink(false)
 	line, err := r.readExtraLine(64)
 	if err != nil {
 		return err

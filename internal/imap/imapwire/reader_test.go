@@ -333,3 +333,31 @@ func misuseParts(t *testing.T, a *Append) {
 		}
 	}
 }
+
+// TestShrink: a connection that waits keeps little memory.
+func TestShrink(t *testing.T) {
+	msg := strings.Repeat("x", 100_000)
+	r := fits("a APPEND x {100000+}\r\n"+msg+"\r\nb NOOP\r\nc NOOP\r\nd APPEND x {100000+}\r\n"+msg+"\r\ne IDLE\r\n", Limits{})
+	for _, tag := range []string{"a", "b", "c", "d", "e"} {
+		cmd, err := r.ReadCommand(stateAny)
+		if err != nil || cmd.Tag != tag {
+			t.Fatalf("got %v, %v", cmd, err)
+		}
+		if a, ok := cmd.Args.(*Append); ok {
+			m, _ := a.Next()
+			body, _ := m.Open()
+			if n, err := io.Copy(io.Discard, body); n != 100_000 || err != nil {
+				t.Fatalf("read %d, %v", n, err)
+			}
+			if _, err := a.Next(); err != io.EOF {
+				t.Fatal(err)
+			}
+		}
+		if len(r.buf) > 64<<10 {
+			t.Errorf("%s: buffer of %d", tag, len(r.buf))
+		}
+	}
+	if err := r.ReadDone(); err != io.ErrUnexpectedEOF || len(r.buf) > readerKeep {
+		t.Errorf("IDLE: %v, buffer of %d", err, len(r.buf))
+	}
+}

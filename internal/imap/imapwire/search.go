@@ -73,16 +73,14 @@ const (
 	searchOps      = iota
 )
 
-// searchName is the wire name of each operator; empty where it is not a word
+// searchNames is the wire name of each operator; empty where it is not a word
 // with arguments of its own.
-func searchName(op SearchOp) string {
-	return [searchOps]string{
-		"ALL", "", "OR", "NOT", "", "UID", "KEYWORD",
-		"BCC", "BODY", "CC", "FROM", "SUBJECT", "TEXT", "TO", "HEADER",
-		"BEFORE", "ON", "SINCE", "SENTBEFORE", "SENTON", "SENTSINCE",
-		"SAVEDBEFORE", "SAVEDON", "SAVEDSINCE", "SAVEDATESUPPORTED",
-		"LARGER", "SMALLER", "OLDER", "YOUNGER", "MODSEQ", "EMAILID", "THREADID",
-	}[op]
+var searchNames = [searchOps]string{
+	"ALL", "", "OR", "NOT", "", "UID", "KEYWORD",
+	"BCC", "BODY", "CC", "FROM", "SUBJECT", "TEXT", "TO", "HEADER",
+	"BEFORE", "ON", "SINCE", "SENTBEFORE", "SENTON", "SENTSINCE",
+	"SAVEDBEFORE", "SAVEDON", "SAVEDSINCE", "SAVEDATESUPPORTED",
+	"LARGER", "SMALLER", "OLDER", "YOUNGER", "MODSEQ", "EMAILID", "THREADID",
 }
 
 // SearchKey is a node of the tree of search criteria. UNSEEN is NOT KEYWORD
@@ -127,7 +125,7 @@ func (k *SearchKey) Append(dst []byte) []byte {
 			return append(dst, strings.ToUpper(name)...)
 		}
 	}
-	dst = append(dst, searchName(k.Op)...)
+	dst = append(dst, searchNames[k.Op]...)
 	switch k.Op {
 	case SearchAll, SearchSaveDateSupported:
 		return dst

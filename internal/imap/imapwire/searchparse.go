@@ -132,9 +132,9 @@ func (p *parser) searchKey() SearchKey {
 	if k, ok := flagKey(string(w)); ok {
 		return k
 	}
-	for op := range SearchOp(searchOps) {
-		if string(w) == searchName(op) {
-			return p.searchArgs(op)
+	for op, name := range searchNames {
+		if string(w) == name {
+			return p.searchArgs(SearchOp(op))
 		}
 	}
 	p.badf("Unknown search key: %.64s", w)

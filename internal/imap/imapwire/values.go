@@ -187,13 +187,13 @@ func AppendText(dst []byte, s string, allowUTF8 bool) []byte {
 }
 
 // appendCode appends a response code in brackets. Octets that would end it
-// become spaces.
+// become "_".
 func appendCode(dst []byte, code Code) []byte {
 	dst = append(dst, '[')
 	for i := range len(code) {
 		c := code[i]
 		if c < ' ' || c >= 0x7f || c == ']' {
-			c = ' '
+			c = '_'
 		}
 		dst = append(dst, c)
 	}
