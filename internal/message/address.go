@@ -153,9 +153,14 @@ func atomLen(s string) int {
 	return i
 }
 
+// maxAddressWord is the longest encoded word in an address list that is taken
+// as one, in octets.
+const maxAddressWord = 1024
+
 // encodedWordLen is the length of the encoded word at the start of s, or 0.
 // Inside of one, specials have no meaning.
 func encodedWordLen(s string) int {
+	s = s[:min(len(s), maxAddressWord)]
 	if len(s) < 8 || s[0] != '=' || s[1] != '?' {
 		return 0
 	}
@@ -265,7 +270,8 @@ func (a *addressParser) append(addr Address) {
 
 // finish ends an entry.
 func (a *addressParser) finish() {
-	if !a.angle && len(a.words) == 0 && a.comment == "" {
+	if !a.angle && len(a.words) == 0 && (a.comment == "" || a.afterGroup()) {
+		a.clear()
 		return
 	}
 	switch {
@@ -283,6 +289,12 @@ func (a *addressParser) finish() {
 	}
 	a.append(a.addr)
 	a.clear()
+}
+
+// afterGroup reports whether a comment that stands alone is one on a group.
+func (a *addressParser) afterGroup() bool {
+	n := len(a.list)
+	return a.inGroup || n > 0 && a.list[n-1].Kind == GroupEnd
 }
 
 // bareAddress reads local@domain without brackets. Words before it are taken

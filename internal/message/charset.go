@@ -10,6 +10,7 @@ import (
 	"golang.org/x/text/encoding/htmlindex"
 	"golang.org/x/text/encoding/ianaindex"
 	"golang.org/x/text/encoding/simplifiedchinese"
+	"golang.org/x/text/encoding/unicode"
 	"golang.org/x/text/transform"
 )
 
@@ -37,6 +38,8 @@ func lookupCharset(name string) (enc encoding.Encoding, utf7 bool) {
 		return nil, true
 	case "hz-gb-2312":
 		return simplifiedchinese.HZGB2312, false
+	case "utf-16":
+		return unicode.UTF16(unicode.LittleEndian, unicode.UseBOM), false
 	case "iso-8859-1", "windows-1252":
 		return charmap.Windows1252, false
 	}

@@ -15,7 +15,7 @@ const maxDate = 160
 func ParseDate(s string) (t time.Time, ok bool) {
 	var d dateParser
 	d.hour = -1
-	s = stripComments(s[:min(len(s), maxDate)])
+	s = joinClock(stripComments(s[:min(len(s), maxDate)]))
 	for word := range strings.FieldsFuncSeq(s, func(r rune) bool {
 		return r == ',' || r == ' ' || r == '\t' || r == '\r' || r == '\n' || r == '"'
 	}) {
@@ -41,6 +41,24 @@ func stripComments(s string) string {
 	return b.String()
 }
 
+// joinClock removes the white space around colons that the obsolete syntax
+// allows (RFC 5322 4.3).
+func joinClock(s string) string {
+	if strings.IndexByte(s, ':') < 0 || strings.Index(s, " :") < 0 && strings.Index(s, ": ") < 0 {
+		return s
+	}
+	parts := strings.Split(s, ":")
+	for i := range parts {
+		if i > 0 {
+			parts[i] = strings.TrimLeft(parts[i], " \t")
+		}
+		if i < len(parts)-1 {
+			parts[i] = strings.TrimRight(parts[i], " \t")
+		}
+	}
+	return strings.Join(parts, ":")
+}
+
 // dateParser collects what the words of a date say.
 type dateParser struct {
 	day, month, year  int
@@ -51,8 +69,9 @@ type dateParser struct {
 }
 
 func (d *dateParser) word(w string) {
+	colon := strings.IndexByte(w, ':')
 	switch c := w[0]; {
-	case strings.IndexByte(w, ':') > 0 && c >= '0' && c <= '9':
+	case colon > 0 && c >= '0' && c <= '9' && strings.IndexByte(w[:colon], '-') < 0:
 		d.clock(w)
 	case (c == '+' || c == '-') && len(w) > 1:
 		d.offset(w)

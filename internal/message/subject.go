@@ -20,12 +20,8 @@ func BaseSubject(subject string) (base string, reply bool) {
 			s = t
 		}
 		for { // (3) to (5) leaders and blobs
-			t := strings.TrimLeft(s, " ")
-			if rest, ok := cutLeader(t); ok {
-				t, reply = rest, true
-			} else if rest, ok := cutBlob(t); ok && strings.TrimSpace(rest) != "" {
-				t = rest
-			}
+			t, isReply := cutLeader(s)
+			reply = reply || isReply
 			if t == s {
 				break
 			}
@@ -46,17 +42,26 @@ func hasSuffixFold(s, suffix string) bool {
 	return len(s) >= len(suffix) && strings.EqualFold(s[len(s)-len(suffix):], suffix)
 }
 
-// cutLeader removes a subj-leader that is not white space:
-// *subj-blob ("re" / "fw" / "fwd") *WSP [subj-blob] ":".
-func cutLeader(s string) (rest string, ok bool) {
+// cutLeader removes a subj-leader, *subj-blob subj-refwd or white space, or
+// else the blobs, of which one stays if nothing would be left. It looks at all
+// blobs at once, so that a subject full of them takes linear time.
+func cutLeader(s string) (rest string, reply bool) {
+	rest = strings.TrimLeft(s, " ")
+	last := rest
 	for {
-		r, ok := cutBlob(s)
+		r, ok := cutBlob(rest)
 		if !ok {
 			break
 		}
-		s = r
+		last, rest = rest, r
 	}
-	return cutRefwd(s)
+	if r, ok := cutRefwd(rest); ok {
+		return r, true
+	}
+	if rest == "" {
+		return last, false
+	}
+	return rest, false
 }
 
 // cutRefwd removes a subj-refwd.
@@ -106,11 +111,10 @@ func ThreadSubject(subject string) string {
 			t = t[n:]
 		}
 		t = cutTag(strings.TrimSpace(t))
-		if hasSuffixFold(t, "(fwd)") {
-			t = t[:len(t)-5]
+		for hasSuffixFold(t, "(fwd)") {
+			t = strings.TrimSpace(t[:len(t)-5])
 		}
-		t = strings.TrimSpace(t)
-		if t == s {
+		if t = strings.TrimSpace(t); t == s {
 			return s
 		}
 		s = t

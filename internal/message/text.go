@@ -1,6 +1,7 @@
 package message
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"strings"
@@ -69,6 +70,7 @@ type textPipe struct {
 	charset  charsetDecoder
 	html     *htmlText
 	flowed   *flowedText
+	begun    bool // the first text has come
 
 	decoded, converted, rendered []byte
 }
@@ -77,7 +79,7 @@ type textPipe struct {
 func (t *textPipe) set(part *Part, render bool) {
 	t.transfer = newTransferDecoder(part.Encoding)
 	t.charset = newCharsetDecoder(part.Charset())
-	t.html, t.flowed = nil, nil
+	t.html, t.flowed, t.begun = nil, nil, false
 	switch {
 	case part.Type != "TEXT" || !render:
 	case part.Subtype == "HTML":
@@ -101,19 +103,24 @@ func (t *textPipe) run(b []byte, end bool) []byte {
 	if end {
 		t.converted = t.charset.finish(t.converted)
 	}
+	text := t.converted
+	if !t.begun && len(text) > 0 {
+		t.begun = true
+		text = bytes.TrimPrefix(text, []byte("\ufeff"))
+	}
 	switch {
 	case t.html != nil:
-		t.rendered = t.html.append(t.rendered[:0], t.converted)
+		t.rendered = t.html.append(t.rendered[:0], text)
 		if end {
 			t.rendered = t.html.finish(t.rendered)
 		}
 	case t.flowed != nil:
-		t.rendered = t.flowed.append(t.rendered[:0], t.converted)
+		t.rendered = t.flowed.append(t.rendered[:0], text)
 		if end {
 			t.rendered = t.flowed.finish(t.rendered)
 		}
 	default:
-		return t.converted
+		return text
 	}
 	return t.rendered
 }
