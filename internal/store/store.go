@@ -23,7 +23,8 @@
 //     and reading; it does not undo a change that is being committed.
 //
 // Errors are *mail.Error with the codes that each method lists. Any method may
-// also fail with Unavailable, NoSpace, Corrupt, Canceled or Internal.
+// also fail with Unavailable, NoSpace, Corrupt, Canceled or Internal. An unknown
+// account has no mailboxes: methods that list NoMailbox only fail with that.
 //
 // The package imports internal/mail only.
 package store
@@ -238,10 +239,10 @@ type Messages interface {
 	Fetch(ctx context.Context, acct mail.AccountID, mbox mail.MailboxID, q FetchQuery) iter.Seq2[*Row, error]
 
 	// UpdateFlags changes flags and metadata. Every message that really changes gets
-	// the same new mod-sequence; flags that differ in the case of keywords only are
-	// no change. It may return before the change is durable, by at
-	// most one second; if the machine crashes in between, no mod-sequence handed
-	// out is used again for something else.
+	// the same new mod-sequence. A keyword that stays, in whatever case it is named,
+	// keeps its spelling, so that naming it in another case is no change. It may return before the change is durable, by at
+	// most one second; if the machine crashes in between, no mod-sequence and no
+	// journal id handed out is used again for something else.
 	// Errors: NoMailbox, Limit (a message would get more than mail.MaxKeywords).
 	UpdateFlags(ctx context.Context, acct mail.AccountID, mbox mail.MailboxID, u FlagUpdate) (*FlagResult, error)
 

@@ -140,6 +140,7 @@ func (p point) verify(e Engine, d *Disk, w *world, states []*state) error {
 		// Nothing of what a client was told comes to mean something else.
 		after := newWorld(s)
 		after.acct, after.handed = w.acct, p.handed.clone()
+		after.opened(s)
 		if err := after.probe(); err != nil {
 			return fmt.Errorf("after opening: %w", err)
 		}

@@ -200,6 +200,7 @@ func (f *faultRun) afterwards() error {
 	if again.acct.IsZero() && len(st.Accounts) > 0 {
 		again.acct = st.Accounts[0].ID // its creation failed with an unknown outcome
 	}
+	again.opened(s)
 	if err := f.explain(st.shape(again.acct)); err != nil {
 		return err
 	}

@@ -46,6 +46,7 @@ type machine struct {
 func testMachine(t *testing.T, e Engine) {
 	setFlag(t, "rapid.checks", scale(3, 12, 300))
 	setFlag(t, "rapid.steps", scale(25, 40, 120))
+	setFlag(t, "rapid.shrinktime", "10s")
 	rapid.Check(t, func(rt *rapid.T) {
 		tb := &scope{TB: t}
 		defer tb.end()
@@ -59,7 +60,7 @@ func testMachine(t *testing.T, e Engine) {
 }
 
 // setFlag sets a flag of rapid unless the caller of the test did.
-func setFlag(t *testing.T, name string, value int) {
+func setFlag(t *testing.T, name string, value any) {
 	t.Helper()
 	set := false
 	flag.Visit(func(f *flag.Flag) { set = set || f.Name == name })
@@ -142,7 +143,7 @@ func (m *machine) reopen(rt *rapid.T) {
 	rt.Logf("reopen")
 	m.checkEngine()
 	m.close()
-	m.w.s = m.open()
+	m.w.opened(m.open())
 }
 
 // checkEngine runs the engine's own check.
@@ -166,7 +167,7 @@ func (m *machine) crash(rt *rapid.T) {
 	crashed := m.disk.Crash(percent, rapid.Uint64().Draw(rt, "seed"))
 	m.close()
 	m.disk = crashed
-	m.w.s = m.open()
+	m.w.opened(m.open())
 	m.checkEngine()
 	got, _, err := shapeOf(m.w)
 	if err != nil {
