@@ -7,6 +7,7 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 
 	"mallard/internal/mail"
+	"mallard/internal/search"
 	"mallard/internal/store"
 )
 
@@ -98,12 +99,20 @@ func (m *incoming) write(b *pebble.Batch, acct mail.AccountID) {
 	if m.text != nil {
 		set(b, appendEmailKey(key[:0], tabText, acct, m.email), m.text)
 	}
-	if len(m.sig) > 0 {
-		set(b, appendEmailKey(key[:0], tabSignature, acct, m.email), m.sig)
+	if sig := m.signature(); len(sig) > 0 {
+		set(b, appendEmailKey(key[:0], tabSignature, acct, m.email), sig)
 	}
-	for _, h := range m.hashes {
-		set(b, blobRefKey(h, acct, m.email), nil)
+	for _, c := range m.hashes {
+		set(b, blobRefKey(c.hash, acct, m.email), nil)
 	}
+}
+
+// signature is that of the message with its prefix.
+func (m *incoming) signature() []byte {
+	if len(m.in.Prefix) == 0 || len(m.sig) == 0 {
+		return m.sig
+	}
+	return search.Signature(m.sig).With(search.Fold(nil, m.in.Prefix))
 }
 
 // checkQuota refuses messages that the account has no room for.

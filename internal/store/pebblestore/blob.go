@@ -252,3 +252,31 @@ func (b *blobs) syncedSubdir(s *stripe, sub string) error {
 }
 
 func isGone(err error) bool { return errors.Is(err, fs.ErrNotExist) }
+
+// each calls f for every file of content with its hash and path.
+func (b *blobs) each(f func(h hash, path string) error) error {
+	subs, err := b.fs.List(b.dir)
+	if err != nil {
+		return diskError("list large content", err)
+	}
+	for _, sub := range subs {
+		if len(sub) != 2 {
+			continue
+		}
+		names, err := b.fs.List(b.fs.PathJoin(b.dir, sub))
+		if err != nil {
+			return diskError("list large content", err)
+		}
+		for _, name := range names {
+			var h hash
+			raw, err := hex.DecodeString(sub + name)
+			if err != nil || len(raw) != len(h) {
+				continue
+			}
+			if err := f(hash(raw), b.fs.PathJoin(b.dir, sub, name)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}

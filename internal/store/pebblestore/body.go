@@ -60,7 +60,7 @@ func noMessage() error { return mail.NewError(mail.CodeNotFound, "the message do
 func (b *body) find(ctx context.Context, acct mail.AccountID, mbox mail.MailboxID, uid mail.UID) error {
 	a, err := b.s.account(ctx, acct)
 	if err != nil {
-		return err
+		return boxError(err)
 	}
 	defer b.s.accounts.release(a)
 	if a.set.Load().byID[mbox] == nil {

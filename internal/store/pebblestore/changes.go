@@ -43,7 +43,7 @@ func (s *Store) Changes(ctx context.Context, acct mail.AccountID, mbox mail.Mail
 	defer s.leave()
 	a, err := s.account(ctx, acct)
 	if err != nil {
-		return nil, err
+		return nil, boxError(err)
 	}
 	defer s.accounts.release(a)
 	m := a.set.Load().byID[mbox]

@@ -33,7 +33,7 @@ func (s *Store) copy(ctx context.Context, acct mail.AccountID, from, to mail.Mai
 	defer s.leave()
 	c, err := s.begin(ctx, acct)
 	if err != nil {
-		return nil, err
+		return nil, boxError(err)
 	}
 	defer c.end()
 	src, dst, err := c.twoBoxes(from, to)

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/cockroachdb/pebble/v2"
+
 	"mallard/internal/mail"
 	"mallard/internal/store"
 )
@@ -17,7 +19,7 @@ func (s *Store) Expunge(ctx context.Context, acct mail.AccountID, mbox mail.Mail
 	defer s.leave()
 	c, err := s.begin(ctx, acct)
 	if err != nil {
-		return nil, err
+		return nil, boxError(err)
 	}
 	defer c.end()
 	box, err := c.box(mbox)
@@ -51,47 +53,50 @@ func (s *Store) Expunge(ctx context.Context, acct mail.AccountID, mbox mail.Mail
 	if err := c.commit(true); err != nil {
 		return nil, err
 	}
-	s.suspect(gone...)
+	if gone > 0 {
+		s.wakeSweeper()
+	}
 	return out, nil
 }
 
 // discard removes messages: remove takes away their rows in the mailbox, and what
 // was the last user of a document takes that along. It returns the content that may
 // be garbage afterwards.
-func (c *change) discard(box mail.MailboxID, messages []copied, remove func(*copied)) ([]hash, error) {
+func (c *change) discard(box mail.MailboxID, messages []copied, remove func(*copied)) (gone int, err error) {
 	share, err := c.sharer()
 	if err != nil {
-		return nil, err
+		return 0, err
 	}
 	defer share.close()
-	var gone []hash
 	for i := range messages {
 		m := &messages[i]
 		last, err := share.removeLast(&m.hot, box, m.uid)
 		if err != nil {
-			return nil, err
+			return 0, err
 		}
 		remove(m)
 		if !last {
 			continue
 		}
-		if gone, err = c.removeDocument(m.hot.email, gone); err != nil {
-			return nil, err
+		n, err := c.removeDocument(m.hot.email)
+		if err != nil {
+			return 0, err
 		}
+		gone += n
 	}
 	return gone, nil
 }
 
-// removeDocument removes a document and what belongs to it, and adds the content
-// that it referred to.
-func (c *change) removeDocument(email mail.EmailID, gone []hash) ([]hash, error) {
+// removeDocument removes a document and what belongs to it, and returns how much
+// content may be garbage now.
+func (c *change) removeDocument(email mail.EmailID) (n int, err error) {
 	acct := c.acct.id
 	value, closer, err := c.s.db.Get(emailKey(tabDocument, acct, email))
 	if isNotFound(err) {
-		return gone, nil // lost already; what it referred to is found by a full sweep
+		return 0, nil // lost already; what it referred to is found by a full sweep
 	}
 	if err != nil {
-		return gone, readError("read a document", err)
+		return 0, readError("read a document", err)
 	}
 	var d document
 	var l layout
@@ -99,19 +104,26 @@ func (c *change) removeDocument(email mail.EmailID, gone []hash) ([]hash, error)
 		_, err = l.decode(d.sections[secLayout])
 	}
 	if err == nil {
-		l.hashes(func(h hash, _ int64) {
-			del(c.batch, blobRefKey(h, acct, email))
-			set(c.batch, hashKey(tabGarbage, h), nil)
-			gone = append(gone, h)
-		})
+		n += dropContent(c.batch, &l, acct, email)
 	} else {
 		c.s.log.Error("a damaged document is removed", "account", acct, "email", email, "err", err)
 	}
 	if err := closer.Close(); err != nil {
-		return gone, readError(fmt.Sprintf("read document %s", email), err)
+		return n, readError(fmt.Sprintf("read document %s", email), err)
 	}
 	for _, tab := range []byte{tabDocument, tabText, tabSignature} {
 		del(c.batch, emailKey(tab, acct, email))
 	}
-	return gone, nil
+	return n, nil
+}
+
+// dropContent removes a document's references to content and notes that the content
+// may be garbage. It returns the number of references.
+func dropContent(b *pebble.Batch, l *layout, acct mail.AccountID, email mail.EmailID) (n int) {
+	l.hashes(func(h hash, size int64) {
+		del(b, blobRefKey(h, acct, email))
+		set(b, garbageKey(h, acct, email), []byte{contentKind(size)})
+		n++
+	})
+	return n
 }

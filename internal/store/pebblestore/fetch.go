@@ -76,7 +76,7 @@ func (s *Store) Fetch(ctx context.Context, acct mail.AccountID, mbox mail.Mailbo
 func (f *fetch) run() (err error) {
 	a, err := f.s.account(f.ctx, f.acct)
 	if err != nil {
-		return err
+		return boxError(err)
 	}
 	defer f.s.accounts.release(a)
 	if a.set.Load().byID[f.mbox] == nil {
@@ -303,7 +303,7 @@ func (f *fetch) ctxErr() error {
 // visit gives a message to the caller when the query selects it. False ends the
 // iteration.
 func (f *fetch) visit(uid mail.UID, it *pebble.Iterator) bool {
-	if f.count++; f.count%64 == 0 && f.ctx.Err() != nil {
+	if f.count++; f.ctx.Err() != nil {
 		return false
 	}
 	value, err := it.ValueAndErr()

@@ -19,7 +19,7 @@ func (s *Store) UpdateFlags(ctx context.Context, acct mail.AccountID, mbox mail.
 	}
 	c, err := s.begin(ctx, acct)
 	if err != nil {
-		return nil, err
+		return nil, boxError(err)
 	}
 	defer c.end()
 	c.origin = u.Origin
@@ -100,16 +100,31 @@ func (p *flagUpdater) compute(old mail.Flags) error {
 	case store.FlagsRemove:
 		f = old.Remove(p.u.Flags)
 	default:
-		f = p.u.Flags
+		f = respell(p.u.Flags, old)
 	}
 	if k := f.KeywordString(); k != "" && strings.Count(k, " ") >= mail.MaxKeywords {
 		return mail.NewError(mail.CodeLimit, "the message would have too many keywords")
 	}
-	if f.System == old.System && strings.EqualFold(f.KeywordString(), old.KeywordString()) {
-		f = old // flags that differ in case only are the same
-	}
 	p.before, p.after, p.computed = old, f, true
 	return nil
+}
+
+// respell returns flags in which keywords that a message has keep its spelling.
+func respell(f, old mail.Flags) mail.Flags {
+	if f.KeywordString() == "" || old.KeywordString() == "" || f.KeywordString() == old.KeywordString() {
+		return f
+	}
+	var kw []string
+	for k := range f.Keywords() {
+		for have := range old.Keywords() {
+			if strings.EqualFold(have, k) {
+				k = have
+				break
+			}
+		}
+		kw = append(kw, k)
+	}
+	return mail.NewFlags(f.System, kw...)
 }
 
 // store writes the record of a message that changed.

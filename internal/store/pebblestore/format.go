@@ -18,7 +18,9 @@ import (
 const formatVersion = 1
 
 const (
-	formatFile  = "FORMAT"
+	formatFile = "FORMAT"
+	// newFile is there while a store is being made, until formatFile is.
+	newFile     = "NEW"
 	lockFile    = "LOCK"
 	dbDir       = "db"
 	blobDir     = "blobs"
@@ -94,14 +96,49 @@ func (s *Store) checkFormat(version int) (fresh bool, err error) {
 	case version > 0:
 		return false, nil
 	}
-	names, err := s.fs.List(s.fs.PathJoin(s.opt.Dir, dbDir))
+	if err := s.startNew(); err != nil {
+		return false, err
+	}
+	return true, nil
+}
+
+// startNew prepares a new store. A directory without a version that is not empty is
+// left alone, unless it is what an interrupted creation left.
+func (s *Store) startNew() error {
+	db, mark := s.fs.PathJoin(s.opt.Dir, dbDir), s.fs.PathJoin(s.opt.Dir, newFile)
+	names, err := s.fs.List(db)
 	if err != nil {
-		return false, diskError("list the database", err)
+		return diskError("list the database", err)
 	}
-	if len(names) > 0 {
-		return false, fmt.Errorf("there is a database in %s but no file %s that tells its version", dbDir, formatFile)
+	_, err = s.fs.Stat(mark)
+	if err != nil && len(names) > 0 {
+		return fmt.Errorf("there is a database in %s but no file %s that tells its version", dbDir, formatFile)
 	}
-	return true, s.writeFormat(formatVersion)
+	if err == nil {
+		if err = s.fs.RemoveAll(db); err == nil {
+			err = s.fs.MkdirAll(db, 0o700)
+		}
+	} else {
+		err = writeFile(s.fs, mark, []byte("This store is being made.\n"))
+	}
+	if err == nil {
+		err = syncDir(s.fs, s.opt.Dir)
+	}
+	if err != nil {
+		return diskError("make a new store", err)
+	}
+	return nil
+}
+
+// created ends the creation of a store.
+func (s *Store) created() error {
+	if err := s.writeFormat(formatVersion); err != nil {
+		return err
+	}
+	if err := s.fs.Remove(s.fs.PathJoin(s.opt.Dir, newFile)); err != nil {
+		return diskError("make a new store", err)
+	}
+	return nil
 }
 
 // readFormat returns the version of the store, 0 when there is none.
@@ -138,8 +175,8 @@ func (s *Store) writeFormat(version int) error {
 
 // migrate brings an older store to the current version, step by step. The version
 // is raised after each step.
-func (s *Store) migrate(ctx context.Context, fresh bool) error {
-	if fresh || s.opt.ReadOnly {
+func (s *Store) migrate(ctx context.Context) error {
+	if s.opt.ReadOnly {
 		return nil
 	}
 	version, err := s.readFormat()

@@ -33,7 +33,6 @@ import (
 // tries again, and Store.degraded refuses changes meanwhile.
 type guardFS struct {
 	vfs.FS
-	armed  atomic.Bool // false while the store is being opened: errors are returned
 	frozen atomic.Pointer[frozenError]
 	onFail func(error)
 	stop   chan struct{} // closed when the store is closed
@@ -90,14 +89,21 @@ func (g *guardFS) open(op, name string, call func() (vfs.File, error)) (vfs.File
 	if err == nil {
 		return &guardFile{File: f, g: g, name: name, critical: critical}, nil
 	}
-	if !critical || !g.armed.Load() {
+	if !critical {
 		return nil, err
 	}
 	g.freeze(fmt.Errorf("%s %s: %w", op, name, err))
 	return nullFile{}, nil
 }
 
+// Create makes a file. A marker names the manifest in force: the manifest's own name
+// must be on the disk before that of the marker.
 func (g *guardFS) Create(name string, c vfs.DiskWriteCategory) (vfs.File, error) {
+	if strings.HasPrefix(g.PathBase(name), "marker.") && g.failure() == nil {
+		if err := syncDir(g.FS, g.PathDir(name)); err != nil {
+			g.freeze(fmt.Errorf("sync %s: %w", g.PathDir(name), err))
+		}
+	}
 	return g.open("create", name, func() (vfs.File, error) { return g.FS.Create(name, c) })
 }
 
@@ -116,9 +122,6 @@ func (g *guardFS) OpenDir(name string) (vfs.File, error) {
 	if err == nil {
 		return &guardFile{File: f, g: g, name: name, critical: true}, nil
 	}
-	if !g.armed.Load() {
-		return nil, err
-	}
 	g.freeze(fmt.Errorf("open directory %s: %w", name, err))
 	return nullFile{}, nil
 }
@@ -129,7 +132,7 @@ func (g *guardFS) change(op, name string, call func() error) error {
 		return nil
 	}
 	err := call()
-	if err == nil || !g.armed.Load() || !g.critical(name) || op == "remove" {
+	if err == nil || !g.critical(name) || op == "remove" {
 		return err
 	}
 	g.freeze(fmt.Errorf("%s %s: %w", op, name, err))
@@ -169,7 +172,7 @@ func (f *guardFile) run(op string, call func() error) error {
 		return fmt.Errorf("%s %s: the disk is frozen: %w", op, f.name, err)
 	}
 	err := call()
-	if err == nil || !f.critical || !f.g.armed.Load() {
+	if err == nil || !f.critical {
 		return err
 	}
 	f.g.freeze(fmt.Errorf("%s %s: %w", op, f.name, err))
@@ -214,7 +217,7 @@ func (f *guardFile) SyncTo(n int64) (full bool, err error) {
 // Close always closes the file itself, frozen or not.
 func (f *guardFile) Close() error {
 	err := f.File.Close()
-	if err == nil || !f.critical || !f.g.armed.Load() {
+	if err == nil || !f.critical {
 		return err
 	}
 	f.g.freeze(fmt.Errorf("close %s: %w", f.name, err))

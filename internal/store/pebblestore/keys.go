@@ -36,7 +36,7 @@ const (
 
 	tabBlob     = 'c' // hash -> content
 	tabBlobRef  = 'C' // hash, account, email -> nothing
-	tabGarbage  = 'g' // hash -> nothing
+	tabGarbage  = 'g' // hash, account, email -> kind of content
 	tabDeletion = 'G' // account, mailbox or zero -> nothing
 )
 
@@ -134,6 +134,14 @@ func blobRefKey(h hash, acct mail.AccountID, email mail.EmailID) []byte {
 	b := make([]byte, 0, refKeySize)
 	b = append(append(b, tabBlobRef), h[:]...)
 	return append(append(b, acct[:]...), email[:]...)
+}
+
+// garbageKey notes that a document stopped to use content. It names the document, so
+// that a note which was dealt with is not mistaken for a newer one.
+func garbageKey(h hash, acct mail.AccountID, email mail.EmailID) []byte {
+	b := blobRefKey(h, acct, email)
+	b[0] = tabGarbage
+	return b
 }
 
 func textKey(tab byte, text string) []byte { return append([]byte{tab}, text...) }

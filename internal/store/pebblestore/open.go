@@ -46,7 +46,8 @@ type Store struct {
 	stop   chan struct{}
 	jobs   sync.WaitGroup
 	soon   chan struct{} // something applied waits for the log to be synced
-	sweeps chan struct{} // something may be garbage
+	sweeps chan struct{} // there is work for the sweeper
+	sweep  sweeper
 }
 
 var _ store.Store = (*Store)(nil)
@@ -88,7 +89,11 @@ func (s *Store) open(ctx context.Context) error {
 	if err := s.openDatabase(); err != nil {
 		return errors.Join(err, s.lock.release())
 	}
-	err = s.migrate(ctx, fresh)
+	if fresh {
+		err = s.created()
+	} else {
+		err = s.migrate(ctx)
+	}
 	if err == nil {
 		err = s.beginRun()
 	}
@@ -98,7 +103,9 @@ func (s *Store) open(ctx context.Context) error {
 	if err != nil {
 		return errors.Join(err, s.db.Close(), s.lock.release())
 	}
-	s.guard.armed.Store(true)
+	if err := s.guard.failure(); err != nil {
+		return errors.Join(diskError("write the database", err), s.db.Close(), s.lock.release())
+	}
 	if !s.opt.ReadOnly {
 		s.jobs.Go(s.syncLoop)
 		s.jobs.Go(s.maintain)
@@ -203,6 +210,7 @@ func (s *Store) Close() error {
 	}
 	close(s.stop)
 	s.jobs.Wait()
+	s.saveSuspects()
 	var err error
 	if s.guard.failure() != nil {
 		err = stoppedError(s.guard.failure())

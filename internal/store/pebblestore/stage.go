@@ -77,9 +77,15 @@ type staged struct {
 	text    []byte // the value for tabText, nil when there is none
 	sig     []byte
 	threads [][16]byte
-	hashes  []hash // each once, pinned
+	hashes  []stagedContent // each once, pinned
 	used    atomic.Bool
 	closed  atomic.Bool
+}
+
+// stagedContent is content that a staged message uses.
+type stagedContent struct {
+	hash hash
+	kind byte
 }
 
 // Stage implements store.Messages.
@@ -249,17 +255,17 @@ func (g *stager) keep(w *blobWriter) (hash, error) {
 	if err != nil {
 		return h, err
 	}
-	return h, g.pinned(h, mem, w.size < blobFileFrom)
+	return h, g.pinned(h, mem, contentKind(w.size))
 }
 
 // pinned takes over a pin and stores content in the database unless it is there.
-func (g *stager) pinned(h hash, data []byte, inDatabase bool) error {
-	if slices.Contains(g.out.hashes, h) {
+func (g *stager) pinned(h hash, data []byte, kind byte) error {
+	if slices.Contains(g.out.hashes, stagedContent{h, kind}) {
 		g.s.blobs.unpin(h)
 		return nil
 	}
-	g.out.hashes = append(g.out.hashes, h)
-	if !inDatabase {
+	g.out.hashes = append(g.out.hashes, stagedContent{h, kind})
+	if kind == contentFile {
 		return nil
 	}
 	found, err := g.s.has(hashKey(tabBlob, h))
@@ -374,7 +380,7 @@ func (g *stager) storeChunk(text []byte) error {
 	g.lay.textMode = textShared
 	g.lay.chunks = append(g.lay.chunks, chunk{int64(len(text)), h})
 	g.s.blobs.pin(h)
-	return g.pinned(h, text, true)
+	return g.pinned(h, text, contentRow)
 }
 
 // fill copies what is kept of the content, in one piece of memory.
@@ -408,11 +414,11 @@ func (x *staged) Close() error {
 	if x.closed.Swap(true) {
 		return nil
 	}
-	for _, h := range x.hashes {
-		x.s.blobs.unpin(h)
+	for _, c := range x.hashes {
+		x.s.blobs.unpin(c.hash)
 	}
-	if !x.used.Load() && len(x.hashes) > 0 {
-		x.s.suspect(x.hashes...)
+	if !x.used.Load() {
+		x.s.suspect(x.hashes)
 	}
 	return nil
 }

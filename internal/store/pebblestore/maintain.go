@@ -1,0 +1,319 @@
+package pebblestore
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+
+	"mallard/internal/mail"
+)
+
+const (
+	// deletionStep is how many messages a background deletion removes in one change.
+	deletionStep = 500
+	// agingInterval is the pause between two looks for old journals and
+	// conversations.
+	agingInterval = time.Hour
+	// agingStep is how many rows of conversations are looked at each time.
+	agingStep = 200_000
+)
+
+// maintain does the work of the background: deletions that were begun, garbage,
+// journals and conversations that have grown old. It is one goroutine, so that this
+// work never takes more than one processor.
+func (s *Store) maintain() {
+	stopped := func() bool {
+		select {
+		case <-s.stop:
+			return true
+		default:
+			return false
+		}
+	}
+	if s.crashed[s.epoch-1] {
+		s.background("look for unused content", func() error { return s.findOrphans(stopped) })
+	}
+	pause := time.NewTicker(s.opt.SweepInterval)
+	defer pause.Stop()
+	aging := time.NewTicker(agingInterval)
+	defer aging.Stop()
+	var threads []byte // where the look for old conversations goes on
+	for {
+		s.background("delete", func() error { return s.runDeletions(stopped) })
+		more := false
+		s.background("collect garbage", func() (err error) {
+			more, err = s.collectGarbage()
+			return err
+		})
+		s.sweep.mu.Lock()
+		s.sweep.done++
+		s.sweep.mu.Unlock()
+		if more && !stopped() {
+			continue
+		}
+		select {
+		case <-s.stop:
+			return
+		case <-pause.C:
+		case <-s.sweeps:
+		case <-aging.C:
+			s.background("trim journals", func() error { return s.trimJournals(stopped) })
+			s.background("forget conversations", func() (err error) {
+				threads, err = s.forgetThreads(threads, stopped)
+				return err
+			})
+		}
+	}
+}
+
+// background runs work whose errors nobody waits for. It is tried again in the next
+// round.
+func (s *Store) background(what string, work func() error) {
+	if s.writable(false) != nil {
+		return
+	}
+	if err := work(); err != nil && err != errStop && !s.closed.Load() {
+		s.log.Error("maintenance: "+what, "err", err)
+	}
+}
+
+// runDeletions goes on with the removal of deleted accounts and mailboxes.
+func (s *Store) runDeletions(stopped func() bool) error {
+	type job struct {
+		acct mail.AccountID
+		box  mail.MailboxID
+	}
+	var todo []job
+	err := s.scan([]byte{tabDeletion}, func(key, _ []byte) error {
+		if len(key) != boxKeySize {
+			return fmt.Errorf("%w: deletion %x", errValue, key)
+		}
+		todo = append(todo, job{mail.AccountID(key[1 : 1+idSize]), mail.MailboxID(key[1+idSize:])})
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	for _, j := range todo {
+		for done := false; !done; {
+			if stopped() {
+				return nil
+			}
+			if j.box.IsZero() {
+				done, err = s.deleteDocuments(j.acct)
+			} else {
+				done, err = s.deleteMessages(j.acct, j.box)
+			}
+			if err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// deleteMessages removes some messages of a deleted mailbox, and reports whether it
+// was the last of it.
+func (s *Store) deleteMessages(acct mail.AccountID, box mail.MailboxID) (done bool, err error) {
+	c, err := s.begin(context.Background(), acct)
+	if mail.CodeOf(err) == mail.CodeNoAccount && err != nil {
+		return true, s.forgetDeletion(acct, box) // the deletion of the account does it all
+	}
+	if err != nil {
+		return false, err
+	}
+	defer c.end()
+	var messages []copied
+	err = s.walk(context.Background(), acct, box, mail.AllUIDs(), func(uid mail.UID, h *hot) error {
+		m := copied{uid, *h}
+		m.hot.keywords = nil
+		if messages = append(messages, m); len(messages) == deletionStep {
+			return errStop
+		}
+		return nil
+	})
+	if err != nil && err != errStop {
+		return false, err
+	}
+	if _, err := c.discard(box, messages, func(m *copied) { c.removeRows(box, m.uid, &m.hot) }); err != nil {
+		return false, err
+	}
+	done = len(messages) < deletionStep
+	if done {
+		for _, tab := range []byte{tabHot, tabExtra, tabDate, tabTombstone} {
+			prefix := boxKey(tab, acct, box)
+			delRange(c.batch, prefix, after(prefix))
+		}
+		del(c.batch, boxKey(tabDeletion, acct, box))
+	}
+	return done, c.commit(false)
+}
+
+func delRange(b *pebble.Batch, from, to []byte) {
+	if err := b.DeleteRange(from, to, nil); err != nil {
+		panic(fmt.Sprintf("add to a batch: %v", err))
+	}
+}
+
+func (s *Store) forgetDeletion(acct mail.AccountID, box mail.MailboxID) error {
+	b := s.db.NewBatch()
+	del(b, boxKey(tabDeletion, acct, box))
+	return s.applyClose(b)
+}
+
+func (s *Store) applyClose(b *pebble.Batch) error {
+	if err := s.apply(b, pebble.NoSync); err != nil {
+		return err
+	}
+	return b.Close()
+}
+
+// deleteDocuments removes some documents of a deleted account; with the last of them
+// it removes everything else. Nobody else writes rows of that account any more.
+func (s *Store) deleteDocuments(acct mail.AccountID) (done bool, err error) {
+	b := s.db.NewBatch()
+	n := 0
+	err = s.scan(accountKey(tabDocument, acct), func(key, value []byte) error {
+		var d document
+		var l layout
+		if err := d.decode(value); err == nil {
+			if _, err := l.decode(d.sections[secLayout]); err == nil {
+				dropContent(b, &l, acct, mail.EmailID(key[1+idSize:]))
+			}
+		}
+		del(b, key)
+		if n++; n == deletionStep {
+			return errStop
+		}
+		return nil
+	})
+	if err != nil {
+		_ = b.Close()
+		return false, err
+	}
+	if done = n < deletionStep; done {
+		for _, tab := range accountTables() {
+			prefix := accountKey(tab, acct)
+			delRange(b, prefix, after(prefix))
+		}
+		del(b, boxKey(tabDeletion, acct, mail.MailboxID{}))
+	}
+	return done, s.applyClose(b)
+}
+
+// trimJournals removes what is older than JournalAge from the journals of accounts
+// that have changed since they were trimmed last.
+func (s *Store) trimJournals(stopped func() bool) error {
+	cutoff := millis(s.opt.Now().Add(-s.opt.JournalAge))
+	var todo []mail.AccountID
+	err := s.scan([]byte{tabAccountHead}, func(key, value []byte) error {
+		head, err := decodeAccountHead(value)
+		if err == nil && head.journalFrom <= head.seq && head.trimmed < cutoff && len(key) == 1+idSize {
+			todo = append(todo, mail.AccountID(key[1:]))
+		}
+		if stopped() {
+			return errStop
+		}
+		return nil // damage is for Check to find
+	})
+	if err != nil {
+		return err
+	}
+	for _, id := range todo {
+		if stopped() {
+			return nil
+		}
+		if err := s.trimJournal(id, cutoff); err != nil && mail.CodeOf(err) != mail.CodeNoAccount {
+			return err
+		}
+	}
+	return nil
+}
+
+// trimJournal removes the entries of an account that are older than cutoff, except
+// the newest, from which the head of the journal is known.
+func (s *Store) trimJournal(id mail.AccountID, cutoff int64) error {
+	c, err := s.begin(context.Background(), id)
+	if err != nil {
+		return err
+	}
+	defer c.end()
+	var from uint64 // the first mod-sequence that stays
+	last := uint64(0)
+	err = s.scan(accountKey(tabJournal, id), func(key, value []byte) error {
+		row, err := decodeJournalRow(key, value)
+		if err != nil {
+			return corrupt(fmt.Sprintf("journal of account %s", id), err)
+		}
+		from, last = row.seq, row.seq
+		if row.created >= cutoff {
+			return errStop
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	c.head.trimmed = c.now
+	if last > c.head.journalFrom {
+		delRange(c.batch, journalKey(id, 0, 0), journalKey(id, from, 0))
+		c.head.journalFrom = from
+	}
+	return c.commit(false)
+}
+
+// forgetThreads looks at some rows of conversations from a key on and removes those
+// that are too old. It returns where to go on, nil from the start.
+func (s *Store) forgetThreads(from []byte, stopped func() bool) (next []byte, err error) {
+	if from == nil {
+		from = []byte{tabThread}
+	}
+	today := uint32(millis(s.opt.Now()) / millisPerDay)
+	limit := uint32(s.opt.ThreadAge.Milliseconds() / millisPerDay)
+	old := map[mail.AccountID][][]byte{}
+	n := 0
+	err = s.scanRange(from, after([]byte{tabThread}), func(key, value []byte) error {
+		if n++; n > agingStep || stopped() {
+			next = append([]byte(nil), key...)
+			return errStop
+		}
+		row, err := decodeThreadRow(value)
+		if err == nil && row.day+limit < today && len(key) == 1+idSize+16 {
+			id := mail.AccountID(key[1 : 1+idSize])
+			old[id] = append(old[id], append([]byte(nil), key...))
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	for id, keys := range old {
+		if err := s.forgetKeys(id, keys, today-limit); err != nil && mail.CodeOf(err) != mail.CodeNoAccount {
+			return nil, err
+		}
+	}
+	return next, nil
+}
+
+// forgetKeys removes rows of conversations that were not used since a day, with the
+// account locked, so that no message finds them meanwhile.
+func (s *Store) forgetKeys(id mail.AccountID, keys [][]byte, day uint32) error {
+	c, err := s.begin(context.Background(), id)
+	if err != nil {
+		return err
+	}
+	defer c.end()
+	for _, key := range keys {
+		value, err := s.get(key)
+		if err != nil {
+			return err
+		}
+		if len(value) == idSize+4 && binary.BigEndian.Uint32(value[idSize:]) < day {
+			del(c.batch, key)
+		}
+	}
+	return c.commit(false)
+}

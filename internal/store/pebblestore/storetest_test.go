@@ -1,0 +1,82 @@
+package pebblestore
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"sync/atomic"
+	"testing"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
+
+	"mallard/internal/store"
+	"mallard/internal/store/storetest"
+)
+
+// memDisk is a disk in memory that can crash and fail.
+type memDisk struct {
+	mem  *vfs.MemFS
+	hook atomic.Pointer[func(storetest.FileOp) error]
+}
+
+func (d *memDisk) MaybeError(op errorfs.Op) error {
+	hook := d.hook.Load()
+	if hook == nil {
+		return nil
+	}
+	sync := op.Kind == errorfs.OpFileSync || op.Kind == errorfs.OpFileSyncData || op.Kind == errorfs.OpFileSyncTo
+	return (*hook)(storetest.FileOp{
+		Write: op.Kind.ReadOrWrite() == errorfs.OpIsWrite, Sync: sync, Name: fmt.Sprintf("%s(%s)", kindName(op.Kind), op.Path),
+	})
+}
+
+func (d *memDisk) String() string { return "memDisk" }
+
+func kindName(k errorfs.OpKind) string {
+	names := map[errorfs.OpKind]string{
+		errorfs.OpCreate: "create", errorfs.OpRemove: "remove", errorfs.OpRename: "rename", errorfs.OpOpen: "open",
+		errorfs.OpOpenDir: "opendir", errorfs.OpFileWrite: "write", errorfs.OpFileSync: "sync", errorfs.OpFileSyncData: "syncdata",
+		errorfs.OpFileSyncTo: "syncto", errorfs.OpFileClose: "close", errorfs.OpMkdirAll: "mkdir", errorfs.OpReuseForWrite: "reuse",
+		errorfs.OpFileReadAt: "readat", errorfs.OpFileRead: "read", errorfs.OpStat: "stat", errorfs.OpList: "list", errorfs.OpLock: "lock",
+		errorfs.OpFileStat: "filestat", errorfs.OpFilePreallocate: "preallocate", errorfs.OpLink: "link",
+	}
+	if n, ok := names[k]; ok {
+		return n
+	}
+	return fmt.Sprint(int(k))
+}
+
+func newMemDisk(mem *vfs.MemFS) *storetest.Disk {
+	d := &memDisk{mem: mem}
+	fs := errorfs.Wrap(mem, d)
+	return &storetest.Disk{
+		Open: func() (store.Store, error) {
+			o := options(fs)
+			o.Logger = slog.New(slog.DiscardHandler)
+			s, err := Open(context.Background(), o)
+			if err != nil {
+				return nil, err
+			}
+			return s, nil
+		},
+		Crash: func(percent int, seed uint64) *storetest.Disk {
+			return newMemDisk(mem.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: percent, RNG: rand.New(rand.NewPCG(seed, uint64(percent)))}))
+		},
+		Intercept: func(hook func(storetest.FileOp) error) {
+			if hook == nil {
+				d.hook.Store(nil)
+				return
+			}
+			d.hook.Store(&hook)
+		},
+	}
+}
+
+func TestConformance(t *testing.T) {
+	storetest.Run(t, storetest.Engine{
+		Name: "pebble",
+		New:  func(testing.TB) *storetest.Disk { return newMemDisk(vfs.NewCrashableMem()) },
+	})
+}
