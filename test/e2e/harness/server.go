@@ -15,6 +15,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -213,7 +214,7 @@ func (s *Server) Run() {
 	cmd := exec.Command(Binary(s.t), "serve", "--config", s.Config)
 	cmd.Dir = s.Dir
 	cmd.Stdout, cmd.Stderr = s.log, s.log
-	cmd.Env = append(os.Environ(), "HOME="+s.Dir)
+	cmd.Env = append(environment(), "HOME="+s.Dir)
 	if err := cmd.Start(); err != nil {
 		s.t.Fatal(err)
 	}
@@ -368,6 +369,11 @@ func (s *Server) Check() {
 	}
 }
 
+// environment is this process's own without what Mallard would take for its configuration.
+func environment() []string {
+	return slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "MALLARD_") })
+}
+
 // Until calls f over and over until it is true; it returns false when it was not within the time.
 func Until(limit time.Duration, f func() bool) bool {
 	tick := time.NewTicker(20 * time.Millisecond)
@@ -407,7 +413,7 @@ func (c Command) Run(t testing.TB) Ran {
 	ctx, cancel := context.WithTimeout(context.Background(), c.Limit)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, c.Program, c.Args...)
-	cmd.Dir, cmd.Env, cmd.Stdin = c.Dir, append(os.Environ(), c.Env...), strings.NewReader(c.In)
+	cmd.Dir, cmd.Env, cmd.Stdin = c.Dir, append(environment(), c.Env...), strings.NewReader(c.In)
 	cmd.WaitDelay = 5 * time.Second
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs
