@@ -3,8 +3,8 @@ package imapwire
 import (
 	"errors"
 	"io"
-	"net"
 	"strconv"
+	"sync"
 )
 
 // Condition is the condition of a status response.
@@ -21,10 +21,17 @@ const (
 
 const (
 	encoderMin   = 1 << 10
-	encoderKeep  = 4 << 10  // a larger buffer is dropped by Flush
-	encoderFlush = 64 << 10 // data is written once there is this much
-	encoderPass  = 16 << 10 // larger pieces of literals are not copied
+	encoderSmall = 8 << 10   // a buffer with more than this is exchanged for a large one
+	encoderFlush = 128 << 10 // data is written once there is this much
+	encoderSpare = 16 << 10  // room behind that, for the item that fills it
+	encoderPass  = 256 << 10 // pieces in which large octet strings are written
 )
+
+// largeBuffers holds buffers of encoderFlush + encoderSpare octets. Connections
+// have one while they write much, so that idle ones cost little.
+var largeBuffers = sync.Pool{New: func() any {
+	return new([encoderFlush + encoderSpare]byte)
+}}
 
 // ErrLiteralLength means that a literal got more or fewer octets than were
 // announced. The connection is out of step and has to be closed.
@@ -34,11 +41,12 @@ var ErrLiteralLength = errors.New("imap: literal does not have its announced len
 // much of it. The first error stays: everything after it is dropped, and Err
 // and Flush return it. Used by one goroutine at a time.
 type Encoder struct {
-	w    io.Writer
-	buf  []byte
-	utf8 bool
-	err  error
-	lit  LiteralWriter
+	w     io.Writer
+	buf   []byte
+	large *[encoderFlush + encoderSpare]byte // what buf is a part of, or nil
+	utf8  bool
+	err   error
+	lit   LiteralWriter
 }
 
 // NewEncoder returns an Encoder that writes to w.
@@ -51,7 +59,7 @@ func (e *Encoder) SetUTF8(on bool) { e.utf8 = on }
 func (e *Encoder) UTF8() bool { return e.utf8 }
 
 // Reset makes the Encoder write to w, as after STARTTLS or COMPRESS. What was
-// not flushed is lost.
+// not flushed is lost; errors stay.
 func (e *Encoder) Reset(w io.Writer) { e.w, e.buf = w, e.buf[:0] }
 
 // Err returns the first error.
@@ -59,22 +67,44 @@ func (e *Encoder) Err() error { return e.err }
 
 // Flush writes what is buffered, and lets go of a large buffer.
 func (e *Encoder) Flush() error {
-	if len(e.buf) > 0 && e.err == nil {
-		_, e.err = e.w.Write(e.buf)
-	}
+	e.writeOut(e.buf)
 	e.buf = e.buf[:0]
-	if cap(e.buf) > encoderKeep {
+	if e.large != nil {
+		largeBuffers.Put(e.large)
+		e.large, e.buf = nil, nil
+	}
+	if cap(e.buf) > encoderSmall {
 		e.buf = nil
 	}
 	return e.err
 }
 
+// writeOut writes p unless there was an error.
+func (e *Encoder) writeOut(p []byte) {
+	for len(p) > 0 && e.err == nil {
+		n := min(len(p), encoderPass)
+		_, e.err = e.w.Write(p[:n])
+		p = p[n:]
+	}
+}
+
 // start returns the buffer to append to.
 func (e *Encoder) start() []byte {
-	if e.buf == nil {
+	switch {
+	case e.buf == nil:
 		e.buf = make([]byte, 0, encoderMin)
+	case e.large == nil && len(e.buf) > encoderSmall/2:
+		e.enlarge()
 	}
 	return e.buf
+}
+
+// enlarge goes over to a large buffer.
+func (e *Encoder) enlarge() {
+	if e.large == nil {
+		e.large = largeBuffers.Get().(*[encoderFlush + encoderSpare]byte)
+		e.buf = append(e.large[:0], e.buf...)
+	}
 }
 
 // line takes back the buffer with a whole line but for its end.
@@ -86,12 +116,9 @@ func (e *Encoder) took(dst []byte) {
 	if len(dst) < encoderFlush {
 		return
 	}
-	if e.err == nil {
-		_, e.err = e.w.Write(dst)
-	}
-	e.buf = dst[:0]
-	if cap(dst) > 2*encoderFlush {
-		e.buf = nil
+	e.writeOut(dst)
+	if e.buf = dst[:0]; e.large != nil {
+		e.buf = e.large[:0] // dst may have outgrown it
 	}
 }
 
@@ -219,42 +246,52 @@ func (e *Encoder) literal(size int64) *LiteralWriter {
 // Write implements io.Writer. More octets than were announced are
 // [ErrLiteralLength] and not written.
 func (l *LiteralWriter) Write(p []byte) (int, error) {
-	e := l.e
-	if int64(len(p)) > l.left && e.err == nil {
-		e.err = ErrLiteralLength
+	if !l.take(len(p)) {
+		return 0, l.e.err
 	}
-	if e.err != nil {
-		return 0, e.err
+	e, n := l.e, len(p)
+	if len(e.buf)+n > encoderSmall {
+		e.enlarge()
 	}
-	l.left -= int64(len(p))
-	if len(p) < encoderPass {
-		e.took(append(e.start(), p...))
-		return len(p), e.err
+	for len(p) > 0 {
+		if len(e.buf) == 0 && len(p) >= encoderFlush {
+			e.writeOut(p)
+			break
+		}
+		k := min(len(p), encoderFlush-len(e.buf))
+		e.took(append(e.start(), p[:k]...))
+		p = p[k:]
 	}
-	if len(e.buf) == 0 {
-		_, e.err = e.w.Write(p)
-	} else {
-		bufs := net.Buffers{e.buf, p}
-		_, e.err = bufs.WriteTo(e.w)
-		e.buf = e.buf[:0]
-	}
-	return len(p), e.err
+	return n, e.err
 }
 
 // WriteString implements io.StringWriter.
 func (l *LiteralWriter) WriteString(s string) (int, error) {
-	if len(s) >= encoderPass {
-		return l.Write([]byte(s))
+	if !l.take(len(s)) {
+		return 0, l.e.err
 	}
-	if int64(len(s)) > l.left && l.e.err == nil {
+	e, n := l.e, len(s)
+	if len(e.buf)+n > encoderSmall {
+		e.enlarge()
+	}
+	for len(s) > 0 {
+		k := min(len(s), encoderFlush-len(e.buf))
+		e.took(append(e.start(), s[:k]...))
+		s = s[k:]
+	}
+	return n, e.err
+}
+
+// take counts n octets of the literal; false means that they are not written.
+func (l *LiteralWriter) take(n int) bool {
+	if int64(n) > l.left && l.e.err == nil {
 		l.e.err = ErrLiteralLength
 	}
 	if l.e.err != nil {
-		return 0, l.e.err
+		return false
 	}
-	l.left -= int64(len(s))
-	l.e.took(append(l.e.start(), s...))
-	return len(s), l.e.err
+	l.left -= int64(n)
+	return true
 }
 
 // Close ends the literal. It is [ErrLiteralLength] when octets are missing.
