@@ -16,7 +16,7 @@ import (
 // a key, `allow` lists the only values that it may have.
 type Config struct {
 	EmailDomain string `toml:"emailDomain" doc:"domain of the default address of users whose name is not an address; empty: the host name"`
-	MaxStorage  int64  `toml:"maxStorage" doc:"default quota of an account in MiB; 0: no limit"`
+	MaxStorage  int64  `toml:"maxStorage" doc:"default quota of an account in MiB; 0: 1024"`
 
 	Store Store `toml:"store"`
 	IMAP  IMAP  `toml:"imap"`
