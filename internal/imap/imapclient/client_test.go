@@ -67,8 +67,7 @@ func start(t *testing.T, text string) *Client {
 	return c
 }
 
-func TestCommands(t *testing.T) {
-	c := start(t, `
+const sessionScript = `
 		C: c1 LOGIN "joe" "pa\"ss"
 		S: * CAPABILITY IMAP4rev1 IDLE
 		S: c1 OK [CAPABILITY IMAP4rev1 IDLE] done
@@ -105,7 +104,10 @@ func TestCommands(t *testing.T) {
 		S: c8 NO no such
 		C: c9 LOGOUT
 		S: * BYE bye
-		S: c9 OK done`)
+		S: c9 OK done`
+
+func TestCommands(t *testing.T) {
+	c := start(t, sessionScript)
 	steps := []func() error{
 		func() error { return c.Login("joe", `pa"ss`) },
 		func() error { _, err := c.Enable("UTF8=ACCEPT"); return err },

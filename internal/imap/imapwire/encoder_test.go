@@ -129,7 +129,7 @@ var responses = []struct {
 		f.Nil(&imapwire.FetchItem{Kind: imapwire.FetchBodySection, Section: imapwire.Section{Part: []uint32{1}, Kind: imapwire.SectionMIME}})
 		w = f.Literal8(&imapwire.FetchItem{Kind: imapwire.FetchBinary, Section: imapwire.Section{Part: []uint32{2}}}, 2)
 		io.WriteString(w, "\x00x")
-		w = f.Literal(&imapwire.FetchItem{Kind: imapwire.FetchRFC822Header}, 0)
+		f.Literal(&imapwire.FetchItem{Kind: imapwire.FetchRFC822Header}, 0)
 		f.UID(9)
 		f.End()
 	}},
