@@ -195,11 +195,7 @@ func (d *utf7Decoder) append(dst, src []byte) []byte {
 		case !d.shifted && c == '+':
 			*d = utf7Decoder{shifted: true, empty: true}
 		case !d.shifted:
-			if c >= utf8.RuneSelf {
-				dst = utf8.AppendRune(dst, charmap.Windows1252.DecodeByte(c))
-			} else {
-				dst = append(dst, c)
-			}
+			dst = utf8.AppendRune(dst, charmap.Windows1252.DecodeByte(c))
 		case v < 64:
 			d.empty = false
 			d.acc = d.acc<<6 | uint32(v)
@@ -211,7 +207,7 @@ func (d *utf7Decoder) append(dst, src []byte) []byte {
 			if c == '-' && d.empty {
 				dst = append(dst, '+')
 			} else if c != '-' {
-				dst = append(dst, c)
+				dst = utf8.AppendRune(dst, charmap.Windows1252.DecodeByte(c))
 			}
 			d.shifted = false
 		}

@@ -81,7 +81,7 @@ var parsedOnly = cmpopts.IgnoreUnexported(Message{}, Envelope{})
 // normal is a copy of m without what the codec leaves out on purpose.
 func normal(m *Message) *Message {
 	c := *m
-	c.Header, c.intro = nil, ""
+	c.Header, c.intro, c.TextLimited = nil, "", false
 	c.Root = normalPart(m.Root)
 	return &c
 }

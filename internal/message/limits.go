@@ -29,7 +29,7 @@ type Limits struct {
 	// Default 20000.
 	MaxAddresses int
 	// TextBytes is how much decoded text (UTF-8 octets) Parser.Text is given
-	// for one message. Default 8 MiB.
+	// for one message. Beyond it Message.TextLimited is set. Default 8 MiB.
 	TextBytes int
 }
 

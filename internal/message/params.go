@@ -35,7 +35,7 @@ func parseMediaType(s string, maxParams int) (value string, params []Param) {
 func parseParams(s string, maxParams int) []Param {
 	var params []Param
 	extended := false
-	for len(params) < maxParams {
+	for n := 0; n < maxParams; {
 		s = skipCFWS(s)
 		if s == "" {
 			break
@@ -62,6 +62,7 @@ func parseParams(s string, maxParams int) []Param {
 		if name == "" {
 			continue
 		}
+		n++
 		if params == nil {
 			params = make([]Param, 0, 2)
 		}

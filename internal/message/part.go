@@ -26,6 +26,9 @@ type Message struct {
 	HasBareLF bool
 	// Limited says that a limit kept something from being interpreted.
 	Limited bool
+	// TextLimited says that Parser.Text was not given all text. It is false in
+	// a Message made by DecodeTree.
+	TextLimited bool
 
 	intro string
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"unicode/utf8"
 )
 
 // TextKind says what a chunk of text given to Parser.Text is.
@@ -24,7 +25,7 @@ const (
 )
 
 // previewBytes is how much text a preview is made of.
-const previewBytes = 4096
+const previewBytes = introSource * utf8.UTFMax
 
 // maxPreamble is how much text of a multipart is kept for the case that it
 // turns out to have no parts.
@@ -181,7 +182,7 @@ func (p *Parser) beginText(part *Part) {
 		return
 	}
 	p.startSink(part, kind)
-	if p.text.part.preview == nil && p.Text == nil {
+	if p.text.part.preview == nil && (p.Text == nil || p.msg.TextLimited) {
 		p.sink = nil
 	}
 }
@@ -271,24 +272,23 @@ func (p *Parser) give(s *partSink, b []byte, end bool) {
 
 func (p *Parser) handOut(s *partSink, text []byte) {
 	if s.preview != nil {
-		*s.preview = append(*s.preview, validPrefix(text, previewBytes-len(*s.preview))...)
-		if len(*s.preview) > previewBytes-4 {
+		room := previewBytes - len(*s.preview)
+		*s.preview = append(*s.preview, validPrefix(text, room)...)
+		if len(text) > room {
 			s.preview = nil
 		}
 	}
-	if p.Text != nil {
+	if p.Text != nil && len(text) > 0 {
 		if len(text) > p.text.left {
 			text = validPrefix(text, p.text.left)
-			p.text.left = 0
-			p.msg.Limited = true
-		} else {
-			p.text.left -= len(text)
+			p.msg.TextLimited = true
 		}
+		p.text.left -= len(text)
 		if len(text) > 0 {
 			p.Text(s.kind, s.part, text)
 		}
 	}
-	if s.preview == nil && (p.Text == nil || p.text.left == 0) {
+	if s.preview == nil && (p.Text == nil || p.msg.TextLimited) {
 		p.sink = nil
 	}
 }
@@ -325,7 +325,7 @@ func (p *Parser) impliedText(m, implied *Part) {
 
 // embeddedHeader hands out the header of an embedded message.
 func (p *Parser) embeddedHeader(part *Part) {
-	if p.text == nil || p.Text == nil || p.text.left == 0 {
+	if p.text == nil || p.Text == nil || p.msg.TextLimited {
 		return
 	}
 	s := partSink{part: part, kind: TextHeader}

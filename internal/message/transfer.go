@@ -157,12 +157,10 @@ func (d *transferDecoder) appendQP(dst, src []byte) []byte {
 		text := src[:n]
 		if n < len(src) && src[n] == '=' {
 			dst = append(dst, text...)
-			if n+2 < len(src) {
-				if hi, lo := unhex(src[n+1]), unhex(src[n+2]); hi|lo < 16 {
-					dst = append(dst, hi<<4|lo)
-					src = src[n+3:]
-					continue
-				}
+			used := 0
+			if dst, used = escapeQP(dst, src[n:]); used > 0 {
+				src = src[n+used:]
+				continue
 			}
 			d.held = append(d.held, '=')
 			return d.appendQP(dst, src[n+1:])
@@ -182,6 +180,26 @@ func (d *transferDecoder) appendQP(dst, src []byte) []byte {
 		src = src[min(n+1, len(src)):]
 	}
 	return dst
+}
+
+// escapeQP decodes the '=' at the start of src and says how many octets it
+// took, 0 if what follows must be seen first.
+func escapeQP(dst, src []byte) (out []byte, used int) {
+	if len(src) < 3 {
+		return dst, 0
+	}
+	hi, lo := unhex(src[1]), unhex(src[2])
+	switch {
+	case hi|lo < 16:
+		return append(dst, hi<<4|lo), 3
+	case src[1] == '\r' && src[2] == '\n':
+		return dst, 3
+	case src[1] == '\n':
+		return dst, 2
+	case isSpace(src[1]):
+		return dst, 0
+	}
+	return append(dst, '='), 1
 }
 
 // settle decodes held as far as it is decided. held is either white space, or
