@@ -22,6 +22,7 @@ type cli struct {
 	Config string `short:"c" placeholder:"FILE" help:"Read the configuration from this TOML file. Without it every service listens on loopback and mail is kept in ./mallard-data."`
 
 	Serve   serveCmd   `cmd:"" help:"Run the mail server."`
+	User    userCmds   `cmd:"" help:"Make, list, show, change and delete users."`
 	ConfigC configCmds `cmd:"" name:"config" help:"Show the configuration."`
 	Version versionCmd `cmd:"" help:"Print the version."`
 }

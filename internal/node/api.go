@@ -3,17 +3,18 @@ package node
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"time"
 
 	"mallard/internal/auth"
+	"mallard/internal/config"
 	"mallard/internal/httpapi"
 )
 
-// makeAPI makes the HTTP API as the configuration wants it.
-func (n *Node) makeAPI() (*httpapi.API, error) {
-	c := n.cfg.API
+// makeAPI makes the HTTP API as c wants it.
+func (n *Node) makeAPI(c config.API, log *slog.Logger) (*httpapi.API, error) {
 	tokens, err := auth.NewTokens(auth.TokenOptions{
-		Registry: n.engine, Accounts: n.engine, Secret: c.AccessControl.Secret, Static: c.AccessToken, Log: n.log,
+		Registry: n.engine, Accounts: n.engine, Secret: c.AccessControl.Secret, Static: c.AccessToken, Log: log,
 		TTL:      time.Duration(c.AccessControl.TokenTTL) * time.Second,
 		Lifetime: time.Duration(c.AccessControl.TokenLifetime) * time.Second,
 	})
@@ -24,7 +25,7 @@ func (n *Node) makeAPI() (*httpapi.API, error) {
 		Services: httpapi.Services{
 			Accounts: n.accounts, Mailboxes: n.mailboxes, Receiver: n.receiver, Logins: n.auth, Tokens: tokens, Health: n.health,
 		},
-		Log: n.log, Version: n.o.Version, AccessControl: c.AccessControl.Enabled,
+		Log: log, Version: n.o.Version, AccessControl: c.AccessControl.Enabled,
 		CORSOrigins: c.CORS.Origins, MaxBody: int64(c.MaxMB) << 20, MaxMessage: int64(n.cfg.LMTP.MaxMB) << 20,
 	})
 }

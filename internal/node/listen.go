@@ -62,6 +62,7 @@ func (n *Node) Listen() error {
 		n.stopListening()
 		return err
 	}
+	n.listenControl()
 	return nil
 }
 
@@ -69,6 +70,9 @@ func (n *Node) Listen() error {
 func (n *Node) Addresses() []Address {
 	var out []Address
 	for _, l := range n.listeners {
+		if l.name == serviceControl {
+			continue
+		}
 		out = append(out, Address{Service: l.name, Addr: l.addr.String(), Secure: l.secure})
 	}
 	return out

@@ -1,0 +1,94 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net/http"
+	"os"
+	"path/filepath"
+
+	"mallard/internal/config"
+	"mallard/internal/control"
+	"mallard/internal/httpapi"
+)
+
+// controlServer makes what answers the operator's commands.
+func (n *Node) controlServer(log *slog.Logger) (*control.Server, *httpapi.API, error) {
+	// Whoever reaches it is root: no token is asked for.
+	c := n.cfg.API
+	c.AccessToken, c.AccessControl.Enabled, c.CORS = "", false, config.CORS{Origins: []string{}}
+	api, err := n.makeAPI(c, log)
+	if err != nil {
+		return nil, nil, fmt.Errorf("make HTTP API of the control socket: %w", err)
+	}
+	s, err := control.NewServer(control.Options{
+		API: api, Accounts: n.accounts, Mailboxes: n.mailboxes, Receiver: n.receiver,
+		Log: log, Version: n.o.Version,
+	})
+	if err != nil {
+		return nil, nil, fmt.Errorf("make control server: %w", err)
+	}
+	return s, api, nil
+}
+
+// Control is a client of the node itself, for commands that run without a server.
+// It must be closed before the node.
+func (n *Node) Control() (*control.Client, error) {
+	// The command tells what failed; it needs no log of calls.
+	s, _, err := n.controlServer(slog.New(slog.DiscardHandler))
+	if err != nil {
+		return nil, err
+	}
+	return control.InProcess(s), nil
+}
+
+// listenControl makes the socket for the operator's commands. Mail is served also
+// where there can be none.
+func (n *Node) listenControl() {
+	l, err := control.Listen(n.cfg.Store.Path)
+	if err != nil {
+		n.log.Warn("the operator's commands cannot reach this server while it runs", "error", err)
+		return
+	}
+	s, api, err := n.controlServer(n.log)
+	if err != nil {
+		n.log.Error("the operator's commands cannot reach this server while it runs", "error", errors.Join(err, l.Close()))
+		return
+	}
+	srv := s.HTTP()
+	srv.RegisterOnShutdown(api.Close)
+	n.listeners = append(n.listeners, listener{
+		name: serviceControl, addr: l.Addr(),
+		serve: func(context.Context) error {
+			if err := srv.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+				return fmt.Errorf("serve control socket: %w", err)
+			}
+			return nil
+		},
+		stop: func(ctx context.Context) error {
+			err := srv.Shutdown(ctx)
+			if err != nil { // a check or an import goes on for longer than we wait
+				_ = srv.Close()
+			}
+			return errors.Join(err, l.Close())
+		},
+	})
+}
+
+// serviceControl is the control socket in the list of listeners.
+const serviceControl = "control"
+
+// StoreExists reports whether the directory of the configuration holds a store.
+func StoreExists(cfg *config.Config) (bool, error) {
+	_, err := os.Stat(filepath.Join(cfg.Store.Path, storeMarker))
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// storeMarker is the file that every directory of the embedded engine has.
+const storeMarker = "FORMAT"
