@@ -240,9 +240,10 @@ type Messages interface {
 
 	// UpdateFlags changes flags and metadata. Every message that really changes gets
 	// the same new mod-sequence. A keyword that stays, in whatever case it is named,
-	// keeps its spelling, so that naming it in another case is no change. It may return before the change is durable, by at
-	// most one second; if the machine crashes in between, no mod-sequence and no
-	// journal id handed out is used again for something else.
+	// keeps its spelling, so that naming it in another case is no change. It may
+	// return before the change is durable, by at most one second; if the machine
+	// crashes in between, no mod-sequence and no journal id handed out is used
+	// again for something else.
 	// Errors: NoMailbox, Limit (a message would get more than mail.MaxKeywords).
 	UpdateFlags(ctx context.Context, acct mail.AccountID, mbox mail.MailboxID, u FlagUpdate) (*FlagResult, error)
 

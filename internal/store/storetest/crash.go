@@ -2,27 +2,30 @@ package storetest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
+	"mallard/internal/mail"
 	"mallard/internal/store"
 )
 
 // point is a moment at which the power was cut, in as many ways as there are disks.
 type point struct {
-	op     string // the file operation that did not happen any more
-	acked  int    // operations that were acknowledged
-	handed handed // what clients had been told
-	world  *world
+	op     string        // the file operation that did not happen any more
+	acked  int           // operations that were acknowledged
+	handed handed        // what clients had been told
 	disks  map[int]*Disk // by percent of what was not synced that was kept
 }
 
 // recorder cuts the power again and again while a script runs.
 type recorder struct {
-	disk   *Disk
-	stride int
+	disk     *Disk
+	stride   int
+	percents []int // of what was not synced that is kept
 
 	mu     sync.Mutex
 	writes int
@@ -49,7 +52,7 @@ func (r *recorder) hook(op FileOp) error {
 // cut takes the copies; the lock is held, so that nothing is acknowledged meanwhile.
 func (r *recorder) cut(name string) {
 	p := point{op: name, acked: r.acked, handed: r.handed.clone(), disks: make(map[int]*Disk)}
-	for _, percent := range []int{0, 50, 100} {
+	for _, percent := range r.percents {
 		p.disks[percent] = r.disk.Crash(percent, uint64(r.writes))
 	}
 	r.points = append(r.points, p)
@@ -100,31 +103,65 @@ func testCrash(t *testing.T, e Engine) {
 	}
 	dry := &recorder{disk: disk}
 	runScript(t, dry)
-	r := &recorder{disk: e.New(t), stride: max(1, dry.writes/scale(20, 70, 5000))}
+	r := &recorder{disk: e.New(t), stride: max(1, dry.writes/scale(12, 40, 5000)), percents: []int{0, 50, 100}}
 	w, states := runScript(t, r)
 	t.Logf("%d file operations change the disk, %d crashes of 3 kinds", dry.writes, len(r.points))
 	if len(r.points) == 0 {
 		t.Fatal("no file operation was seen")
 	}
-	for i, p := range r.points {
+	inParallel(t, len(r.points), func(i int) error {
+		p := r.points[i]
 		for percent, d := range p.disks {
-			err := p.verify(e, d, w, states)
-			if err != nil {
-				t.Errorf("crash %d, before %s, after operation %d (%s), with %d%% of what was not synced: %v",
+			if err := p.verify(e, d, w.acct, states, i%scale(10, 10, 3) == 0); err != nil {
+				return fmt.Errorf("crash %d, before %s, after operation %d (%s), with %d%% of what was not synced: %w",
 					i, p.op, p.acked, script()[max(0, p.acked-1)].name, percent, err)
 			}
 		}
-		if t.Failed() {
-			return // one is enough to look at
-		}
+		return nil
+	})
+}
+
+// inParallel runs n checks, some at a time because they wait a lot, and fails the
+// test with the first few errors.
+func inParallel(t *testing.T, n int, run func(i int) error) {
+	t.Helper()
+	var next, failed atomic.Int32
+	var wg sync.WaitGroup
+	for range 6 {
+		wg.Go(func() {
+			for failed.Load() < 3 {
+				i := int(next.Add(1)) - 1
+				if i >= n {
+					return
+				}
+				if err := run(i); err != nil {
+					failed.Add(1)
+					t.Error(err)
+				}
+			}
+		})
 	}
+	wg.Wait()
 }
 
 // verify opens a disk after a crash and compares it with what was acknowledged.
-func (p point) verify(e Engine, d *Disk, w *world, states []*state) error {
+// With again set the power is cut while the store is being opened, too.
+func (p point) verify(e Engine, d *Disk, acct mail.AccountID, states []*state, again bool) error {
+	recovery := &recorder{disk: d, stride: scale(6, 4, 1), percents: []int{50}}
+	if again {
+		d.Intercept(recovery.hook)
+	}
 	s, err := d.Open()
+	d.Intercept(nil)
 	if err != nil {
 		return fmt.Errorf("open: %w", err)
+	}
+	for _, second := range recovery.points {
+		for percent, d := range second.disks {
+			if err := p.verify(e, d, acct, states, false); err != nil {
+				return errors.Join(fmt.Errorf("a second crash while opening, before %s, with %d%%: %w", second.op, percent, err), s.Close())
+			}
+		}
 	}
 	st, err := dump(context.Background(), s)
 	if err != nil {
@@ -139,7 +176,7 @@ func (p point) verify(e Engine, d *Disk, w *world, states []*state) error {
 	if len(st.Accounts) > 0 {
 		// Nothing of what a client was told comes to mean something else.
 		after := newWorld(s)
-		after.acct, after.handed = w.acct, p.handed.clone()
+		after.acct, after.handed = acct, p.handed.clone()
 		after.opened(s)
 		if err := after.probe(); err != nil {
 			return fmt.Errorf("after opening: %w", err)

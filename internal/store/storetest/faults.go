@@ -61,21 +61,18 @@ func testFaults(t *testing.T, e Engine) {
 	if err := (&faultRun{e: e, disk: disk, breaker: dry}).run(); err != nil {
 		t.Fatalf("without a fault: %v", err)
 	}
-	stride := max(1, dry.count/scale(12, 40, 5000))
-	runs := 0
-	for n := 1; n <= dry.count; n += stride {
-		for _, full := range []bool{false, true} {
-			runs++
-			tb := &scope{TB: t}
-			f := &faultRun{e: e, disk: e.New(tb), breaker: &breaker{n: n, full: full}}
-			err := f.run()
-			tb.end()
-			if err != nil {
-				t.Fatalf("file operation %d of about %d fails (%s), disk full from then on %v: %v", n, dry.count, f.breaker.broke(), full, err)
-			}
-		}
-	}
+	stride := max(1, dry.count/scale(8, 25, 5000))
+	runs := 2 * ((dry.count + stride - 1) / stride)
 	t.Logf("%d file operations, %d runs with a fault", dry.count, runs)
+	inParallel(t, runs, func(i int) error {
+		tb := &scope{TB: t}
+		defer tb.end()
+		f := &faultRun{e: e, disk: e.New(tb), breaker: &breaker{n: 1 + i/2*stride, full: i%2 == 1}}
+		if err := f.run(); err != nil {
+			return fmt.Errorf("file operation %d of about %d fails (%s), disk full from then on %v: %w", f.breaker.n, dry.count, f.breaker.broke(), f.breaker.full, err)
+		}
+		return nil
+	})
 }
 
 // faultRun is one run of the script on a disk that fails, beside the model.

@@ -133,6 +133,7 @@ func Run(t *testing.T, e Engine) {
 	}
 	run(t, "Machine", func(t *testing.T) { testMachine(t, e) })
 	run(t, "Crash", func(t *testing.T) { testCrash(t, e) })
+	run(t, "CrashLoad", func(t *testing.T) { testCrashLoad(t, e) })
 	run(t, "Faults", func(t *testing.T) { testFaults(t, e) })
 	for _, d := range e.Debts {
 		if !known[d.Case] {

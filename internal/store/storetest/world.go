@@ -35,7 +35,9 @@ type handed struct {
 }
 
 func (h handed) clone() handed {
-	h.uids = maps.Clone(h.uids)
+	uids := make(map[mail.MailboxID]mail.UID)
+	maps.Copy(uids, h.uids)
+	h.uids = uids
 	return h
 }
 
