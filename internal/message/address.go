@@ -173,7 +173,7 @@ func encodedWordLen(s string) int {
 		return 0
 	}
 	end += charset + 3
-	if strings.IndexAny(s[2:end], " \t<>") >= 0 {
+	if strings.ContainsAny(s[2:end], " \t<>") {
 		return 0
 	}
 	return end + 2
@@ -252,7 +252,7 @@ func angleContent(s string) (content, rest string) {
 }
 
 func removeWSP(s string) string {
-	if strings.IndexAny(s, " \t\r\n") < 0 {
+	if !strings.ContainsAny(s, " \t\r\n") {
 		return s
 	}
 	return strings.Join(strings.Fields(s), "")

@@ -120,7 +120,7 @@ func (r *repeat) Read(b []byte) (n int, err error) {
 
 // TestMemory parses big messages and looks at the memory that this takes.
 func TestMemory(t *testing.T) {
-	const size = 64 << 20
+	const size = 32 << 20
 	for name, text := range map[string]string{
 		"header":      "X-Endless: header\r\n",
 		"header line": "x",

@@ -44,7 +44,7 @@ func stripComments(s string) string {
 // joinClock removes the white space around colons that the obsolete syntax
 // allows (RFC 5322 4.3).
 func joinClock(s string) string {
-	if strings.IndexByte(s, ':') < 0 || strings.Index(s, " :") < 0 && strings.Index(s, ": ") < 0 {
+	if strings.IndexByte(s, ':') < 0 || !strings.Contains(s, " :") && !strings.Contains(s, ": ") {
 		return s
 	}
 	parts := strings.Split(s, ":")

@@ -21,12 +21,11 @@ type htmlText struct {
 	rawEnd int    // how much of "</raw" has been seen
 	dashes int    // in a comment: how much of "-->" has been seen
 
-	out     bool // something was written
-	space   bool // white space is due
-	breaks  int  // line breaks are due
-	pre     int
-	href    []byte
-	hrefPos bool
+	out    bool // something was written
+	space  bool // white space is due
+	breaks int  // line breaks are due
+	pre    int
+	href   []byte
 }
 
 type htmlState uint8
@@ -280,7 +279,7 @@ func (h *htmlText) element(dst []byte, name string, closing bool, attrs []byte) 
 	case "p", "h1", "h2", "h3", "h4", "h5", "h6", "blockquote", "ul", "ol", "dl", "table":
 		h.lineBreaks(2)
 	case "div", "tr", "section", "article", "header", "footer", "center", "hr", "dt", "dd",
-		"form", "fieldset", "address", "main", "nav", "aside", "caption", "figure", "option", "body", "title-":
+		"form", "fieldset", "address", "main", "nav", "aside", "caption", "figure", "option", "body":
 		h.lineBreaks(1)
 	case "li":
 		h.lineBreaks(1)

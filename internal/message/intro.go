@@ -16,29 +16,41 @@ const introSource = 2048
 // characters in one line, without quoted lines, ruled lines and what stands in
 // brackets, and with an ellipsis if it was cut.
 func Intro(text string) string {
-	n := 0
-	for i := range text {
-		if n == introSource {
-			text = text[:i]
-			break
-		}
-		n++
-	}
-	text = removeBracketed(text)
-	var b strings.Builder
-	for line := range strings.SplitSeq(text, "\n") {
+	text = removeBracketed(firstChars(text, introSource))
+	out := make([]byte, 0, 4*introChars)
+	chars := 0
+	for text != "" && chars <= introChars {
+		var line string
+		line, text, _ = strings.Cut(text, "\n")
 		line = strings.TrimFunc(line, isFiller)
 		if line == "" || line[0] == '>' || isRuler(line) {
 			continue
 		}
 		for word := range strings.FieldsFuncSeq(line, isFiller) {
-			if b.Len() > 0 {
-				b.WriteByte(' ')
+			if len(out) > 0 {
+				out = append(out, ' ')
 			}
-			b.WriteString(word)
+			out = append(out, word...)
+			if chars += 1 + utf8.RuneCountInString(word); chars > introChars+1 {
+				break
+			}
 		}
 	}
-	return ellipsis(b.String())
+	return ellipsis(string(out))
+}
+
+// firstChars cuts s to n characters.
+func firstChars(s string, n int) string {
+	if len(s) <= n {
+		return s
+	}
+	for i := range s {
+		if n == 0 {
+			return s[:i]
+		}
+		n--
+	}
+	return s
 }
 
 // isFiller is white space, and what mailers fill previews with.
@@ -88,16 +100,12 @@ func isRuler(line string) bool {
 }
 
 func ellipsis(s string) string {
-	n := 0
-	for i := range s {
-		if n == introChars {
-			s = s[:i]
-			if space := strings.LastIndexByte(s, ' '); space > 0 {
-				s = s[:space]
-			}
-			return s + "…"
-		}
-		n++
+	cut := firstChars(s, introChars)
+	if len(cut) == len(s) {
+		return s
 	}
-	return s
+	if space := strings.LastIndexByte(cut, ' '); space > 0 {
+		cut = cut[:space]
+	}
+	return cut + "…"
 }
