@@ -71,7 +71,7 @@ func checkMailboxes(boxes []mail.Mailbox) error {
 func (s *Store) createAccount(b *pebble.Batch, in *store.NewAccount, a *mail.Account, now int64) error {
 	s.directory.Lock()
 	defer s.directory.Unlock()
-	err := s.mustBeFree("the account", accountKey(tabAccount, a.ID))
+	err := s.mustBeFree("the account", idKey(tabAccount, a.ID))
 	if err == nil {
 		err = s.mustBeFree("the username", textKey(tabUsername, in.View))
 	}
@@ -93,7 +93,7 @@ func (s *Store) createAccount(b *pebble.Batch, in *store.NewAccount, a *mail.Acc
 	if err != nil {
 		return err
 	}
-	set(b, accountKey(tabAccount, a.ID), value)
+	set(b, idKey(tabAccount, a.ID), value)
 	set(b, textKey(tabUsername, in.View), a.ID[:])
 	s.firstMailboxes(b, a.ID, in.Mailboxes, now)
 	if err := s.apply(b, pebble.Sync); err != nil {
@@ -155,7 +155,7 @@ func (s *Store) showAccount(ctx context.Context, id mail.AccountID) (*mail.Accou
 }
 
 func (s *Store) readAccount(id mail.AccountID) (*mail.Account, string, error) {
-	value, err := s.get(accountKey(tabAccount, id))
+	value, err := s.get(idKey(tabAccount, id))
 	if err != nil {
 		return nil, "", err
 	}
@@ -228,7 +228,7 @@ func (c *change) setAccount(a *mail.Account, view string) error {
 	if err != nil {
 		return err
 	}
-	set(c.batch, accountKey(tabAccount, a.ID), value)
+	set(c.batch, idKey(tabAccount, a.ID), value)
 	c.account = cloneAccount(a)
 	return nil
 }
@@ -287,14 +287,13 @@ func (s *Store) deleteAccount(ctx context.Context, id mail.AccountID) (*pebble.B
 		return nil, err
 	}
 	del(c.batch, textKey(tabUsername, view))
-	for _, tab := range []byte{tabAccount, tabAccountHead} {
-		del(c.batch, accountKey(tab, id))
-	}
+	del(c.batch, idKey(tabAccount, id))
+	del(c.batch, accountKey(tabAccountHead, id))
 	for _, e := range c.acct.set.Load().sorted {
 		del(c.batch, boxKey(tabMailbox, id, e.box.id))
 		del(c.batch, boxKey(tabMailboxHead, id, e.box.id))
 	}
-	set(c.batch, boxKey(tabDeletion, id, mail.MailboxID{}), nil)
+	set(c.batch, deletionKey(id, mail.MailboxID{}), nil)
 	b := c.batch
 	c.batch = nil
 	if err := s.apply(b, pebble.Sync); err != nil {
@@ -354,9 +353,9 @@ func (s *Store) ListAccounts(ctx context.Context, q store.AccountQuery) (*store.
 	l.lower, l.upper = []byte{tabAccount}, after([]byte{tabAccount})
 	switch {
 	case l.back:
-		l.pageUpper = accountKey(tabAccount, q.Before)
+		l.pageUpper = idKey(tabAccount, q.Before)
 	case !q.After.IsZero():
-		l.pageLower = append(accountKey(tabAccount, q.After), 0)
+		l.pageLower = append(idKey(tabAccount, q.After), 0)
 	}
 	values, err := l.run()
 	if err != nil {

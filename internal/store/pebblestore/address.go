@@ -29,7 +29,7 @@ func putAddress(b *pebble.Batch, a *mail.Address) error {
 		return err
 	}
 	set(b, textKey(tabAddressView, a.View), value)
-	set(b, append([]byte{tabAddress}, a.ID[:]...), []byte(a.View))
+	set(b, idKey(tabAddress, a.ID), []byte(a.View))
 	if !a.Account.IsZero() {
 		set(b, accountTextKey(tabAccountAddr, a.Account, a.View), nil)
 	}
@@ -38,7 +38,7 @@ func putAddress(b *pebble.Batch, a *mail.Address) error {
 
 func removeAddress(b *pebble.Batch, a *mail.Address) {
 	del(b, textKey(tabAddressView, a.View))
-	del(b, append([]byte{tabAddress}, a.ID[:]...))
+	del(b, idKey(tabAddress, a.ID))
 	if !a.Account.IsZero() {
 		del(b, accountTextKey(tabAccountAddr, a.Account, a.View))
 	}
@@ -58,7 +58,7 @@ func (s *Store) addressByView(view string) (*mail.Address, error) {
 }
 
 func (s *Store) address(id mail.AddressID) (*mail.Address, error) {
-	view, err := s.get(append([]byte{tabAddress}, id[:]...))
+	view, err := s.get(idKey(tabAddress, id))
 	if err != nil {
 		return nil, err
 	}
@@ -75,7 +75,7 @@ func (s *Store) address(id mail.AddressID) (*mail.Address, error) {
 // accountAddresses calls f for the addresses of an account.
 func (s *Store) accountAddresses(id mail.AccountID, f func(*mail.Address) error) error {
 	return s.scan(accountKey(tabAccountAddr, id), func(key, _ []byte) error {
-		a, err := s.addressByView(string(key[1+idSize:]))
+		a, err := s.addressByView(string(key[ownedSize:]))
 		if err != nil || a == nil {
 			return err
 		}
@@ -305,7 +305,7 @@ func (s *Store) ListAddresses(ctx context.Context, q store.AddressQuery) (*store
 		l.total = func() (int64, error) { return s.count(func(c *directoryCounts) int64 { return c.addresses }) }
 	} else {
 		prefix = accountKey(tabAccountAddr, q.Account)
-		l.value = func(key, _ []byte) ([]byte, error) { return s.get(textKey(tabAddressView, string(key[1+idSize:]))) }
+		l.value = func(key, _ []byte) ([]byte, error) { return s.get(textKey(tabAddressView, string(key[ownedSize:]))) }
 	}
 	l.lower, l.upper = prefix, after(prefix)
 	switch {

@@ -90,7 +90,7 @@ func (s *Store) incoming(in []store.Append) (messages []incoming, total int64, e
 // write adds the rows of the document to a batch.
 func (m *incoming) write(b *pebble.Batch, acct mail.AccountID) {
 	var key [refKeySize]byte
-	op := b.SetDeferred(boxKeySize, m.doc.size(len(m.in.Prefix)))
+	op := b.SetDeferred(emailSize, m.doc.size(len(m.in.Prefix)))
 	appendEmailKey(op.Key[:0], tabDocument, acct, m.email)
 	m.doc.append(op.Value[:0], m.in.Prefix)
 	if err := op.Finish(); err != nil {

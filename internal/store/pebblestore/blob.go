@@ -10,13 +10,9 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
-
-// errNoSpace stands for a full disk.
-const errNoSpace = syscall.ENOSPC
 
 // blobFileFrom is the size from which content is a file and not a value of the
 // database. It is part of the format: the size alone tells where content is.

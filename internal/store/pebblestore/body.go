@@ -27,7 +27,7 @@ type body struct {
 	reader reader
 
 	value   []byte // the value of the text, textOwn
-	text    []byte // the decoded stream, textOwn
+	text    []byte // the decoded stream, textOwn and textInline
 	textBuf []byte // memory of text, kept for the next use of this body
 
 	// chunk is the part of a shared text that was read last.
@@ -229,11 +229,13 @@ func (b *body) writeSegment(w io.Writer, g *segment, off, n, text int64) error {
 // writeText writes a range of the stream of text.
 func (b *body) writeText(w io.Writer, off, n int64) error {
 	switch b.lay.textMode {
-	case textInline:
-		return write(w, b.lay.inline[off:off+n])
-	case textOwn:
+	case textInline, textOwn:
 		if b.text == nil {
-			text, err := b.decompress(b.value, b.lay.textLen)
+			value := b.value
+			if b.lay.textMode == textInline {
+				value = b.lay.inline
+			}
+			text, err := b.decompress(value, b.lay.textLen)
 			if err != nil {
 				return corrupt(b.what, err)
 			}

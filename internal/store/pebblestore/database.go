@@ -1,13 +1,17 @@
 package pebblestore
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/bloom"
 	"github.com/cockroachdb/pebble/v2/sstable/block"
+
+	"mallard/internal/mail"
 )
 
 // separateFrom is the size from which values live in files of their own, which
@@ -68,35 +72,49 @@ func (s *Store) databaseOptions() *pebble.Options {
 // damaged data unless somebody listens; here damage is logged and the reader that
 // met it gets the error.
 func (s *Store) listener() *pebble.EventListener {
+	w := &background{s: s}
 	return &pebble.EventListener{
-		BackgroundError: func(err error) { s.log.Error("database background error", "err", err) },
+		BackgroundError: w.failed,
 		DataCorruption: func(i pebble.DataCorruptionInfo) {
 			s.log.Error("damaged data in the database", "path", i.Path, "err", i.Details)
 		},
-		FlushEnd:      func(i pebble.FlushInfo) { s.noteWork("flush", i.Err) },
-		CompactionEnd: func(i pebble.CompactionInfo) { s.noteCompaction(i.Err) },
+		FlushEnd:      func(i pebble.FlushInfo) { w.ended(i.Err, true) },
+		CompactionEnd: func(i pebble.CompactionInfo) { w.ended(i.Err, false) },
 		WriteStallBegin: func(i pebble.WriteStallBeginInfo) {
 			s.log.Warn("the database makes writers wait", "reason", i.Reason)
 		},
 	}
 }
 
-// noteWork keeps the error of a flush until one succeeds: meanwhile changes are
-// refused, because they would wait for room in memory without end.
-func (s *Store) noteWork(what string, err error) {
-	if err == nil {
-		s.degraded.Store(nil)
-		return
-	}
-	s.degraded.Store(&frozenError{fmt.Errorf("%s: %w", what, err)})
+// background judges the work that Pebble does in the background. Flushes that fail
+// are repeated; until one succeeds changes are refused, because they would wait for
+// room in memory without end. Compactions that fail hold up nothing at first, unless
+// the disk is full.
+type background struct {
+	s     *Store
+	mu    sync.Mutex
+	flush error // of the last flush; some errors are no failures, those are not repeated by failed
 }
 
-// noteCompaction treats a full disk as noteWork does. Other errors of compactions
-// hold up nothing at first and are logged by BackgroundError.
-func (s *Store) noteCompaction(err error) {
-	if err != nil && diskCode(err) == diskCode(errNoSpace) {
-		s.noteWork("compaction", err)
+func (w *background) ended(err error, flush bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if flush {
+		w.flush = err
 	}
+	if err == nil {
+		w.s.degraded.Store(nil)
+	}
+}
+
+// failed is called with the errors that Pebble counts as failures.
+func (w *background) failed(err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if (w.flush != nil && errors.Is(err, w.flush)) || diskCode(err) == mail.CodeNoSpace {
+		w.s.degraded.Store(&frozenError{err})
+	}
+	w.s.log.Error("database background error", "err", err)
 }
 
 // pebbleLogger passes on what Pebble says.

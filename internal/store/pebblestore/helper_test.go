@@ -47,6 +47,7 @@ func (r *rig) open() {
 }
 
 func (r *rig) close() {
+	r.Helper()
 	if r.s == nil {
 		return
 	}
@@ -77,17 +78,17 @@ func (r *rig) must(err error) {
 	}
 }
 
-// message is a message for tests: a header, a text and base64 attachments.
-type message struct {
+// testMail is a message for tests: a header, a text and base64 attachments.
+type testMail struct {
 	raw    []byte
 	header int
 	leaves []store.Leaf
 }
 
-func newMessage(subject string, text string, attachments ...[]byte) message {
+func newMessage(subject string, text string, attachments ...[]byte) testMail {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "Subject: %s\r\nContent-Type: multipart/mixed; boundary=x\r\n\r\n", subject)
-	m := message{header: b.Len()}
+	m := testMail{header: b.Len()}
 	fmt.Fprintf(&b, "--x\r\n\r\n%s\r\n", text)
 	for _, a := range attachments {
 		fmt.Fprintf(&b, "--x\r\nContent-Transfer-Encoding: base64\r\n\r\n")
@@ -101,21 +102,21 @@ func newMessage(subject string, text string, attachments ...[]byte) message {
 	return m
 }
 
-func (m *message) content() *store.Content {
+func (m *testMail) content() *store.Content {
 	return &store.Content{
 		Source: bytes.NewReader(m.raw), Size: int64(len(m.raw)), Header: m.raw[:m.header], Leaves: m.leaves,
 		Envelope: []byte("(env)"), BodyStructure: []byte("(bs)"), Tree: []byte("tree"), Summary: []byte("summary"),
 	}
 }
 
-func (r *rig) append(box mail.MailboxID, m message, prefix string) store.Appended {
+func (r *rig) append(box mail.MailboxID, m testMail, prefix string) store.Appended {
 	r.Helper()
 	out, err := r.tryAppend(box, m, prefix)
 	r.must(err)
 	return out
 }
 
-func (r *rig) tryAppend(box mail.MailboxID, m message, prefix string) (store.Appended, error) {
+func (r *rig) tryAppend(box mail.MailboxID, m testMail, prefix string) (store.Appended, error) {
 	st, err := r.s.Stage(r.ctx, m.content())
 	if err != nil {
 		return store.Appended{}, err

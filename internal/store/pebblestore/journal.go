@@ -90,11 +90,11 @@ type rawEntry struct {
 }
 
 func decodeJournalRow(key, value []byte) (r journalRow, err error) {
-	if len(key) != 1+idSize+12 {
+	if len(key) != ownedSize+12 {
 		return r, errValue
 	}
-	r.seq = binary.BigEndian.Uint64(key[1+idSize:])
-	r.index = binary.BigEndian.Uint32(key[1+idSize+8:])
+	r.seq = binary.BigEndian.Uint64(key[ownedSize:])
+	r.index = binary.BigEndian.Uint32(key[ownedSize+8:])
 	r.d = decoder{b: value}
 	r.d.version()
 	r.created, r.origin, r.left = r.d.varint(), r.d.text(), r.d.uvarint()
@@ -181,7 +181,7 @@ func (s *Store) JournalHead(ctx context.Context, acct mail.AccountID) (mail.Jour
 		if err == nil {
 			head = journalID(row.seq, row.index+uint32(row.left)-1)
 		} else {
-			head = journalID(keySeq(it.Key()[:1+idSize+8]), ^uint32(0))
+			head = journalID(keySeq(it.Key()[:ownedSize+8]), ^uint32(0))
 		}
 	}
 	if err := it.Close(); err != nil {

@@ -7,53 +7,53 @@ import (
 	"mallard/internal/mail"
 )
 
-// The tables. The first octet of a key names its table; docs/format/pebble-keys.md
-// documents keys and values.
+// The tables of the whole store. The first octet of a key names its table;
+// docs/format/pebble-keys.md documents keys and values.
 const (
 	tabMeta        = 'E' // -> meta
 	tabAccount     = 'A' // account -> mail.Account
-	tabAccountHead = 'B' // account -> accountHead
 	tabUsername    = 'U' // view -> account
-	tabAddress     = 'D' // address -> mail.Address
-	tabAddressView = 'V' // view -> address
-	tabAccountAddr = 'W' // account, view -> address
+	tabAddress     = 'D' // address -> view
+	tabAddressView = 'V' // view -> mail.Address
 	tabDomainAlias = 'Z' // alias -> domain
 	tabRecord      = 'K' // kind, 0, key -> value
-
-	tabMailbox     = 'M' // account, mailbox -> mailbox profile
-	tabMailboxHead = 'H' // account, mailbox -> mailboxHead
-	tabHot         = 'm' // account, mailbox, uid -> hot
-	tabExtra       = 'x' // account, mailbox, uid -> extra
-	tabDate        = 'i' // account, mailbox, date, uid -> nothing
-	tabTombstone   = 't' // account, mailbox, modseq -> removed UIDs
-	tabJournal     = 'j' // account, modseq, index -> journal entries
-	tabThread      = 'h' // account, hash -> thread, day
-
-	tabDocument  = 'd' // account, email -> document
-	tabText      = 'b' // account, email -> text
-	tabSignature = 's' // account, email -> signature
-	tabSharing   = 'r' // account, email, mailbox, uid -> nothing
 
 	tabBlob     = 'c' // hash -> content
 	tabBlobRef  = 'C' // hash, account, email -> nothing
 	tabGarbage  = 'g' // hash, account, email -> kind of content
 	tabDeletion = 'G' // account, mailbox or zero -> nothing
+
+	// tabOwned holds all that belongs to one account: account, table, key.
+	tabOwned = 'u'
 )
 
-// accountTables are the tables whose keys start with an account.
-func accountTables() []byte {
-	return []byte{
-		tabAccount, tabAccountHead, tabAccountAddr, tabMailbox, tabMailboxHead, tabHot, tabExtra, tabDate,
-		tabTombstone, tabJournal, tabThread, tabDocument, tabText, tabSignature, tabSharing,
-	}
-}
+// The tables of an account. The account comes first in the key, so that what one
+// account writes is in one place, and its mail is read from one place.
+const (
+	tabAccountHead = 'B' // -> accountHead
+	tabAccountAddr = 'W' // view -> nothing
+	tabMailbox     = 'M' // mailbox -> profile
+	tabMailboxHead = 'H' // mailbox -> mailboxHead
+	tabHot         = 'm' // mailbox, uid -> hot
+	tabExtra       = 'x' // mailbox, uid -> extra
+	tabDate        = 'i' // mailbox, date, uid -> nothing
+	tabTombstone   = 't' // mailbox, modseq -> removed UIDs
+	tabJournal     = 'j' // modseq, index -> journal entries
+	tabThread      = 'h' // hash -> thread, day
+	tabDocument    = 'd' // email -> document
+	tabText        = 'b' // email -> text
+	tabSignature   = 's' // email -> signature
+	tabSharing     = 'r' // email, mailbox, uid -> nothing
+)
 
 // hash is the SHA-256 of content.
 type hash [32]byte
 
 const (
 	idSize      = mail.IDSize
-	boxKeySize  = 1 + 2*idSize
+	ownedSize   = 2 + idSize // table, account, table
+	boxKeySize  = ownedSize + idSize
+	emailSize   = ownedSize + idSize
 	hotKeySize  = boxKeySize + 4
 	dateKeySize = boxKeySize + 8 + 4
 	refKeySize  = 1 + 32 + 2*idSize
@@ -66,7 +66,17 @@ func accountKey(tab byte, acct mail.AccountID) []byte {
 }
 
 func appendAccountKey(b []byte, tab byte, acct mail.AccountID) []byte {
-	return append(append(b, tab), acct[:]...)
+	b = append(append(b, tabOwned), acct[:]...)
+	return append(b, tab)
+}
+
+// idKey is a key of a table of the whole store with an identifier.
+func idKey[I ~[idSize]byte](tab byte, id I) []byte { return append([]byte{tab}, id[:]...) }
+
+// deletionKey is the key of a deletion that is under way: of a mailbox, or with a
+// zero mailbox of an account.
+func deletionKey(acct mail.AccountID, box mail.MailboxID) []byte {
+	return append(idKey(tabDeletion, acct), box[:]...)
 }
 
 // boxKey is a key with account and mailbox.
@@ -120,7 +130,7 @@ func appendEmailKey(b []byte, tab byte, acct mail.AccountID, email mail.EmailID)
 }
 
 func sharingKey(acct mail.AccountID, email mail.EmailID, box mail.MailboxID, uid mail.UID) []byte {
-	b := appendEmailKey(make([]byte, 0, 1+3*idSize+4), tabSharing, acct, email)
+	b := appendEmailKey(make([]byte, 0, emailSize+idSize+4), tabSharing, acct, email)
 	return binary.BigEndian.AppendUint32(append(b, box[:]...), uint32(uid))
 }
 

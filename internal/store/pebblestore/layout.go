@@ -11,7 +11,7 @@ import (
 type layout struct {
 	textMode byte
 	textLen  int64
-	inline   []byte  // textInline: the stream itself
+	inline   []byte  // textInline: the compressed stream
 	chunks   []chunk // textShared
 	segments []segment
 }
@@ -57,7 +57,7 @@ func (l *layout) append(b []byte) []byte {
 	b = binary.AppendUvarint(b, uint64(l.textLen))
 	switch l.textMode {
 	case textInline:
-		b = append(b, l.inline...)
+		b = appendBytes(b, l.inline)
 	case textShared:
 		b = binary.AppendUvarint(b, uint64(len(l.chunks)))
 		for _, c := range l.chunks {
@@ -98,7 +98,7 @@ func (l *layout) decode(b []byte) (size int64, err error) {
 	switch l.textMode {
 	case textOwn:
 	case textInline:
-		l.inline = d.take(int(min(l.textLen, int64(len(d.b))+1)))
+		l.inline = d.take(d.length())
 	case textShared:
 		for range d.length() {
 			l.chunks = append(l.chunks, chunk{int64(d.uvarint()), d.hash()})
@@ -151,7 +151,7 @@ func (l *layout) check() (size int64, err error) {
 		}
 		chunks += c.size
 	}
-	if text != l.textLen || (l.textMode == textShared && chunks != text) || (l.textMode == textInline && int64(len(l.inline)) != text) {
+	if text != l.textLen || (l.textMode == textShared && chunks != text) {
 		return 0, fmt.Errorf("%w: %d octets of text, %d are used", errValue, l.textLen, text)
 	}
 	return size, nil

@@ -210,7 +210,7 @@ func (s *Store) DeleteMailbox(ctx context.Context, acct mail.AccountID, id mail.
 	c.head.used -= b.head.size
 	del(c.batch, boxKey(tabMailbox, acct, id))
 	del(c.batch, boxKey(tabMailboxHead, acct, id))
-	set(c.batch, boxKey(tabDeletion, acct, id), nil)
+	set(c.batch, deletionKey(acct, id), nil)
 	c.noteMailbox(cmdDelete, id, "")
 	entries := slices.DeleteFunc(slices.Clone(c.acct.set.Load().sorted), func(e boxEntry) bool { return e.box == b.mailbox })
 	c.set = newBoxSet(entries)

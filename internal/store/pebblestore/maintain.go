@@ -19,6 +19,8 @@ const (
 	agingInterval = time.Hour
 	// agingStep is how many rows of conversations are looked at each time.
 	agingStep = 200_000
+	// maxForget is how many conversations of an account are forgotten at once.
+	maxForget = 10_000
 )
 
 // maintain does the work of the background: deletions that were begun, garbage,
@@ -88,7 +90,7 @@ func (s *Store) runDeletions(stopped func() bool) error {
 	}
 	var todo []job
 	err := s.scan([]byte{tabDeletion}, func(key, _ []byte) error {
-		if len(key) != boxKeySize {
+		if len(key) != 1+2*idSize {
 			return fmt.Errorf("%w: deletion %x", errValue, key)
 		}
 		todo = append(todo, job{mail.AccountID(key[1 : 1+idSize]), mail.MailboxID(key[1+idSize:])})
@@ -147,7 +149,7 @@ func (s *Store) deleteMessages(acct mail.AccountID, box mail.MailboxID) (done bo
 			prefix := boxKey(tab, acct, box)
 			delRange(c.batch, prefix, after(prefix))
 		}
-		del(c.batch, boxKey(tabDeletion, acct, box))
+		del(c.batch, deletionKey(acct, box))
 	}
 	return done, c.commit(false)
 }
@@ -160,7 +162,7 @@ func delRange(b *pebble.Batch, from, to []byte) {
 
 func (s *Store) forgetDeletion(acct mail.AccountID, box mail.MailboxID) error {
 	b := s.db.NewBatch()
-	del(b, boxKey(tabDeletion, acct, box))
+	del(b, deletionKey(acct, box))
 	return s.applyClose(b)
 }
 
@@ -181,7 +183,7 @@ func (s *Store) deleteDocuments(acct mail.AccountID) (done bool, err error) {
 		var l layout
 		if err := d.decode(value); err == nil {
 			if _, err := l.decode(d.sections[secLayout]); err == nil {
-				dropContent(b, &l, acct, mail.EmailID(key[1+idSize:]))
+				dropContent(b, &l, acct, mail.EmailID(key[ownedSize:]))
 			}
 		}
 		del(b, key)
@@ -195,11 +197,9 @@ func (s *Store) deleteDocuments(acct mail.AccountID) (done bool, err error) {
 		return false, err
 	}
 	if done = n < deletionStep; done {
-		for _, tab := range accountTables() {
-			prefix := accountKey(tab, acct)
-			delRange(b, prefix, after(prefix))
-		}
-		del(b, boxKey(tabDeletion, acct, mail.MailboxID{}))
+		prefix := idKey(tabOwned, acct)
+		delRange(b, prefix, after(prefix))
+		del(b, deletionKey(acct, mail.MailboxID{}))
 	}
 	return done, s.applyClose(b)
 }
@@ -209,10 +209,14 @@ func (s *Store) deleteDocuments(acct mail.AccountID) (done bool, err error) {
 func (s *Store) trimJournals(stopped func() bool) error {
 	cutoff := millis(s.opt.Now().Add(-s.opt.JournalAge))
 	var todo []mail.AccountID
-	err := s.scan([]byte{tabAccountHead}, func(key, value []byte) error {
+	_, err := s.eachAccount(nil, func(id mail.AccountID) error {
+		value, err := s.get(accountKey(tabAccountHead, id))
+		if err != nil {
+			return err
+		}
 		head, err := decodeAccountHead(value)
-		if err == nil && head.journalFrom <= head.seq && head.trimmed < cutoff && len(key) == 1+idSize {
-			todo = append(todo, mail.AccountID(key[1:]))
+		if err == nil && head.journalFrom <= head.seq && head.trimmed < cutoff {
+			todo = append(todo, id)
 		}
 		if stopped() {
 			return errStop
@@ -265,37 +269,64 @@ func (s *Store) trimJournal(id mail.AccountID, cutoff int64) error {
 	return c.commit(false)
 }
 
-// forgetThreads looks at some rows of conversations from a key on and removes those
-// that are too old. It returns where to go on, nil from the start.
-func (s *Store) forgetThreads(from []byte, stopped func() bool) (next []byte, err error) {
+// eachAccount calls f for the accounts from a key on. It returns the key where f
+// stopped with errStop, nil at the end.
+func (s *Store) eachAccount(from []byte, f func(id mail.AccountID) error) (next []byte, err error) {
 	if from == nil {
-		from = []byte{tabThread}
+		from = []byte{tabAccount}
 	}
-	today := uint32(millis(s.opt.Now()) / millisPerDay)
-	limit := uint32(s.opt.ThreadAge.Milliseconds() / millisPerDay)
-	old := map[mail.AccountID][][]byte{}
-	n := 0
-	err = s.scanRange(from, after([]byte{tabThread}), func(key, value []byte) error {
-		if n++; n > agingStep || stopped() {
-			next = append([]byte(nil), key...)
-			return errStop
-		}
-		row, err := decodeThreadRow(value)
-		if err == nil && row.day+limit < today && len(key) == 1+idSize+16 {
-			id := mail.AccountID(key[1 : 1+idSize])
-			old[id] = append(old[id], append([]byte(nil), key...))
-		}
-		return nil
-	})
+	it, err := s.db.NewIter(&pebble.IterOptions{LowerBound: from, UpperBound: after([]byte{tabAccount})})
 	if err != nil {
-		return nil, err
+		return nil, readError("go through the accounts", err)
 	}
-	for id, keys := range old {
-		if err := s.forgetKeys(id, keys, today-limit); err != nil && mail.CodeOf(err) != mail.CodeNoAccount {
+	defer it.Close()
+	for ok := it.First(); ok; ok = it.Next() {
+		if len(it.Key()) != 1+idSize {
+			continue
+		}
+		if err := f(mail.AccountID(it.Key()[1:])); err == errStop {
+			return append([]byte(nil), it.Key()...), nil
+		} else if err != nil {
 			return nil, err
 		}
 	}
-	return next, nil
+	if err := it.Error(); err != nil {
+		return nil, readError("go through the accounts", err)
+	}
+	return nil, nil
+}
+
+// forgetThreads removes conversations that are too old from some accounts, from a
+// key on. It returns where to go on, nil from the start.
+func (s *Store) forgetThreads(from []byte, stopped func() bool) (next []byte, err error) {
+	today := uint32(millis(s.opt.Now()) / millisPerDay)
+	limit := uint32(s.opt.ThreadAge.Milliseconds() / millisPerDay)
+	rows := 0
+	return s.eachAccount(from, func(id mail.AccountID) error {
+		if rows > agingStep || stopped() {
+			return errStop
+		}
+		rows++
+		var old [][]byte
+		err := s.scan(accountKey(tabThread, id), func(key, value []byte) error {
+			rows++
+			if row, err := decodeThreadRow(value); err == nil && row.day+limit < today {
+				old = append(old, append([]byte(nil), key...))
+			}
+			if len(old) == maxForget {
+				return errStop
+			}
+			return nil
+		})
+		if err != nil || len(old) == 0 {
+			return err
+		}
+		err = s.forgetKeys(id, old, today-limit)
+		if err != nil && mail.CodeOf(err) == mail.CodeNoAccount {
+			return nil
+		}
+		return err
+	})
 }
 
 // forgetKeys removes rows of conversations that were not used since a day, with the

@@ -58,7 +58,7 @@ type finder struct {
 	found []mail.UID
 	done  bool
 	signs cursor
-	key   [boxKeySize]byte
+	key   [emailSize]byte
 }
 
 // step collects candidates from f.next on.

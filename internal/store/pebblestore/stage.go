@@ -22,8 +22,10 @@ const (
 	wholeUpTo = 512 << 10
 	// ownTextUpTo is the size up to which the text of a message is one value.
 	ownTextUpTo = 256 << 10
-	// inlineUpTo is the size up to which the text is part of the layout.
-	inlineUpTo = 256
+	// inlineUpTo is the size of a compressed text up to which it is part of the
+	// layout. It is one row less to write and to look up; in return a reader of the
+	// document alone passes over it.
+	inlineUpTo = 4 << 10
 	// chunkSize is the size of the parts of longer texts.
 	chunkSize = 128 << 10
 	// shareFrom is the size from which the text is shared by several recipients.
@@ -310,14 +312,14 @@ func (g *stager) storeText() error {
 	if err != nil {
 		return err
 	}
-	switch {
-	case n <= inlineUpTo:
-		g.lay.textMode, g.lay.inline = textInline, text
-	case g.c.Recipients > 1 && n >= shareFrom:
+	if g.c.Recipients > 1 && n >= shareFrom {
 		return g.storeChunk(text)
-	default:
-		g.lay.textMode = textOwn
-		g.out.text = appendCompressed(nil, text)
+	}
+	value := appendCompressed(nil, text)
+	if len(value) <= inlineUpTo {
+		g.lay.textMode, g.lay.inline = textInline, value
+	} else {
+		g.lay.textMode, g.out.text = textOwn, value
 	}
 	return nil
 }

@@ -268,9 +268,9 @@ func (s *Store) loadMailboxes(id mail.AccountID) ([]boxEntry, error) {
 	err := s.scan(accountKey(tabMailbox, id), func(key, value []byte) error {
 		p, err := decodeProfile(value)
 		if err != nil {
-			return corrupt(fmt.Sprintf("mailbox %x of account %s", key[1+idSize:], id), err)
+			return corrupt(fmt.Sprintf("mailbox %x of account %s", key[ownedSize:], id), err)
 		}
-		m := &mailbox{id: mail.MailboxID(key[1+idSize:])}
+		m := &mailbox{id: mail.MailboxID(key[ownedSize:])}
 		m.profile.Store(p)
 		boxes = append(boxes, boxEntry{p.path, m})
 		return nil

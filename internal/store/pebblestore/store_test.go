@@ -23,7 +23,7 @@ func randomBytes(n int, seed uint64) []byte {
 
 func TestRoundTrip(t *testing.T) {
 	r := newRig(t, vfs.NewMem())
-	for i, m := range []message{
+	for i, m := range []testMail{
 		newMessage("a", "short"),
 		newMessage("b", strings.Repeat("hello world ", 500)),
 		newMessage("c", "with", randomBytes(10_000, 1)),
