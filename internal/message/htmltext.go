@@ -3,8 +3,8 @@ package message
 import (
 	"bytes"
 	"html"
+	"strconv"
 	"strings"
-	"unicode/utf8"
 )
 
 // htmlText renders HTML as text, as octets of UTF-8 come in, with a small
@@ -276,15 +276,17 @@ func (h *htmlText) element(dst []byte, name string, closing bool, attrs []byte) 
 		if h.out {
 			h.breaks++
 		}
-	case "p", "h1", "h2", "h3", "h4", "h5", "h6", "blockquote", "ul", "ol", "dl", "table":
+	case "p", "h1", "h2", "h3", "h4", "h5", "h6", "blockquote", "dl", "table":
 		h.lineBreaks(2)
+	case "ul", "ol":
+		h.list(name == "ol", closing)
 	case "div", "tr", "section", "article", "header", "footer", "center", "hr", "dt", "dd",
 		"form", "fieldset", "address", "main", "nav", "aside", "caption", "figure", "option", "body":
 		h.lineBreaks(1)
 	case "li":
 		h.lineBreaks(1)
 		if !closing {
-			dst = h.text(dst, "*")
+			dst = h.text(dst, h.bullet())
 			h.space = true
 		}
 	case "td", "th":
@@ -304,6 +306,33 @@ func (h *htmlText) element(dst []byte, name string, closing bool, attrs []byte) 
 		dst = h.link(dst, closing, attrs)
 	}
 	return dst
+}
+
+// maxLists is how many lists may contain one another.
+const maxLists = 32
+
+func (h *htmlText) list(ordered, closing bool) {
+	h.lineBreaks(2)
+	switch {
+	case closing && len(h.lists) > 0:
+		h.lists = h.lists[:len(h.lists)-1]
+	case !closing && len(h.lists) < maxLists:
+		n := -1
+		if ordered {
+			n = 0
+		}
+		h.lists = append(h.lists, n)
+	}
+}
+
+// bullet is what the next item of the innermost list begins with.
+func (h *htmlText) bullet() string {
+	n := len(h.lists) - 1
+	if n < 0 || h.lists[n] < 0 {
+		return "*"
+	}
+	h.lists[n]++
+	return strconv.Itoa(h.lists[n]) + "."
 }
 
 // link writes the target of a link after its text, if asked for.
@@ -359,93 +388,4 @@ func attributeValue(s string) (value, rest string) {
 		n++
 	}
 	return s[:n], s[n:]
-}
-
-// flowedText joins the lines of format=flowed (RFC 3676) as text comes in.
-type flowedText struct {
-	delSp bool
-	line  []byte // the line that is being read, bounded
-	long  bool   // the line was longer than that
-	soft  bool   // the line before it goes on
-	depth int    // its quote depth
-}
-
-// maxFlowedLine is the longest line that can be flowed, in octets.
-const maxFlowedLine = 4096
-
-func (f *flowedText) append(dst, src []byte) []byte {
-	for len(src) > 0 {
-		n := bytes.IndexByte(src, '\n') + 1
-		if n == 0 {
-			n = len(src)
-		}
-		f.line = append(f.line, src[:n]...)
-		whole := src[n-1] == '\n'
-		src = src[n:]
-		if whole || len(f.line) > maxFlowedLine {
-			dst = f.endLine(dst, whole)
-		}
-	}
-	return dst
-}
-
-func (f *flowedText) finish(dst []byte) []byte {
-	if len(f.line) > 0 || f.soft {
-		dst = f.endLine(dst, false)
-	}
-	return dst
-}
-
-// endLine writes the line that was read. A line break is written with the
-// line after it, once it is known that it is hard.
-func (f *flowedText) endLine(dst []byte, whole bool) []byte {
-	line := f.line
-	f.line = f.line[:0]
-	if whole {
-		line = bytes.TrimSuffix(line[:len(line)-1], []byte{'\r'})
-	}
-	if f.long {
-		f.long = !whole
-		dst = append(dst, line...)
-		if whole {
-			dst = append(dst, '\n')
-		}
-		return dst
-	}
-	depth := 0
-	for depth < len(line) && line[depth] == '>' {
-		depth++
-	}
-	text := bytes.TrimPrefix(line[depth:], []byte{' '})
-	signature := string(text) == "-- "
-	if f.soft && (signature || depth != f.depth) {
-		dst = append(dst, '\n')
-		f.soft = false
-	}
-	if !f.soft && depth > 0 {
-		dst = append(dst, line[:depth]...)
-		dst = append(dst, ' ')
-	}
-	f.long = !whole
-	f.soft = whole && !signature && len(text) > 0 && text[len(text)-1] == ' '
-	f.depth = depth
-	if f.soft && f.delSp {
-		text = text[:len(text)-1]
-	}
-	dst = append(dst, text...)
-	if whole && !f.soft {
-		dst = append(dst, '\n')
-	}
-	return dst
-}
-
-// validPrefix cuts b to at most n octets at a character's start.
-func validPrefix(b []byte, n int) []byte {
-	if len(b) <= n {
-		return b
-	}
-	for n > 0 && !utf8.RuneStart(b[n]) {
-		n--
-	}
-	return b[:n]
 }

@@ -1,6 +1,8 @@
 package message
 
 import (
+	"bytes"
+	"errors"
 	"io"
 	"strings"
 	"testing"
@@ -365,6 +367,7 @@ func TestTextOf(t *testing.T) {
 		{"html odd", "Content-Type: text/html", "1 < 2 & 3 &bogus; &#65;&#x42; <a title='>'>x</a><", "1 < 2 & 3 &bogus; AB x<"},
 		{"html pre", "Content-Type: text/html", "<pre>a\n  b</pre>c  d", "a\n  b\nc d"},
 		{"html list", "Content-Type: text/html", "<ul><li>a<li>b</ul>", "* a\n* b\n"},
+		{"html ordered", "Content-Type: text/html", "<ol><li>a<ul><li>x</ul><li>b</ol><li>c", "1. a\n\n* x\n\n2. b\n\n* c"},
 		{"html table", "Content-Type: text/html", "<table><tr><td>a<td>b</tr><tr><td>c</table>", "a b\nc\n"},
 		{"html title", "Content-Type: text/html", "<head><title>t</title></head><body>a", "a"},
 	} {
@@ -418,6 +421,90 @@ func TestAppendString(t *testing.T) {
 	} {
 		if got := string(AppendString(nil, c.in)); got != c.want {
 			t.Errorf("AppendString(%q) = %q, want %q", c.in, got, c.want)
+		}
+	}
+}
+
+func TestAddr(t *testing.T) {
+	for _, c := range []struct {
+		a    Address
+		want string
+	}{
+		{Address{Mailbox: "a", Host: "b"}, "a@b"}, {Address{Mailbox: "a"}, "a"}, {Address{Host: "b"}, "b"}, {Address{Name: "n"}, ""},
+	} {
+		if got := c.a.Addr(); got != c.want {
+			t.Errorf("%+v: %q, want %q", c.a, got, c.want)
+		}
+	}
+}
+
+func TestKnownEncoding(t *testing.T) {
+	for e, want := range map[string]bool{"": true, "7bit": true, "Base64": true, "QUOTED-PRINTABLE": true, "binary": true, "x-uuencode": false} {
+		if IsKnownEncoding(e) != want {
+			t.Errorf("IsKnownEncoding(%q) is not %v", e, want)
+		}
+	}
+}
+
+func TestAppendHeaderText(t *testing.T) {
+	const header = "Subject: =?utf-8?Q?gr=C3=BCn?=\r\n b\r\nno colon\r\n\r\nrest"
+	if got := string(AppendHeaderText([]byte("x"), []byte(header))); got != "xSubject: grün b\nno colon\n" {
+		t.Errorf("AppendHeaderText = %q", got)
+	}
+}
+
+func TestCharsetNames(t *testing.T) {
+	for _, c := range []struct{ name, in, want string }{
+		{"windows-1250", "\xe8", "č"}, {"CP1250", "\xe8", "č"}, {"win-1251", "\xe8", "и"}, {"iso8859-2", "\xe8", "č"},
+		{"ISO_8859-2", "\xe8", "č"}, {"x-sjis", "\x93\xfa", "日"}, {"cp932", "\x93\xfa", "日"}, {"x-gbk", "\xd6\xd0", "中"},
+		{"big5", "\xa4\xa4", "中"}, {"euc-kr", "\xb0\xa1", "가"}, {"ks_c_5601-1987", "\xb0\xa1", "가"}, {"hz-gb-2312", "~{VP~}", "中"},
+		{"gb18030", "\xd6\xd0", "中"}, {"koi8-u", "\xa4", "є"}, {"macintosh", "\x8a", "ä"}, {"ibm850", "\x84", "ä"},
+		{"UTF-8", "ä", "ä"}, {"unicode-1-1-utf-8", "ä", "ä"}, {"iso-2022-kr", "ä", "ä"}, {"utf-8*de", "ä", "ä"}, {"8859-1", "\xe4", "ä"},
+		{strings.Repeat("x", 100), "\xe4", "ä"}, {"\" utf-8 \"", "ä", "ä"}, {"euc-jp", "\xc6", "\ufffd"},
+	} {
+		if got := string(decodeCharset(c.name, []byte(c.in))); got != c.want {
+			t.Errorf("%s %q: %q, want %q", c.name, c.in, got, c.want)
+		}
+	}
+}
+
+// TestCorrupt cuts encodings short and changes their octets: no result, or one
+// that can be used.
+func TestCorrupt(t *testing.T) {
+	for _, name := range corpusFiles(t) {
+		raw := readFile(t, name)
+		if len(raw) > 2000 {
+			continue
+		}
+		m, _ := ParseBytes(raw, Limits{})
+		s := m.Summary()
+		for what, enc := range map[string][]byte{"tree": AppendTree(nil, m), "summary": AppendSummary(nil, &s)} {
+			decode := func(b []byte) error {
+				if what == "tree" {
+					m, err := DecodeTree(b)
+					if err == nil {
+						_ = AppendBodyStructure(nil, m.Root, true)
+					}
+					return err
+				}
+				_, err := DecodeSummary(b)
+				return err
+			}
+			for i := range enc {
+				if err := decode(enc[:i]); !errors.Is(err, ErrCorrupt) {
+					t.Fatalf("%s: %s cut at %d of %d: %v", name, what, i, len(enc), err)
+				}
+				for _, x := range []byte{0xff, 0x80, 1} {
+					bad := bytes.Clone(enc)
+					bad[i] ^= x
+					if err := decode(bad); err != nil && !errors.Is(err, ErrCorrupt) {
+						t.Fatalf("%s: %s changed at %d: %v", name, what, i, err)
+					}
+				}
+			}
+			if err := decode(append(bytes.Clone(enc), 0)); !errors.Is(err, ErrCorrupt) {
+				t.Fatalf("%s: %s with an octet more: %v", name, what, err)
+			}
 		}
 	}
 }

@@ -331,16 +331,7 @@ func (p *Parser) embeddedHeader(part *Part) {
 	s := partSink{part: part, kind: TextHeader}
 	sink := p.sink
 	p.sink = &s
-	var b []byte
-	for f := range Fields(p.hdr) {
-		if len(f.Name) > 0 {
-			b = append(b, f.Name...)
-			b = append(b, ": "...)
-		}
-		b = append(b, DecodeHeader(f.Value)...)
-		b = append(b, '\n')
-	}
-	p.handOut(&s, b)
+	p.handOut(&s, AppendHeaderText(nil, p.hdr))
 	p.sink = sink
 }
 
@@ -378,4 +369,15 @@ func readText(pipe *textPipe, body io.Reader, limit int) (string, error) {
 		}
 	}
 	return string(validPrefix(text, limit)), nil
+}
+
+// validPrefix cuts b to at most n octets at a character's start.
+func validPrefix(b []byte, n int) []byte {
+	if len(b) <= n {
+		return b
+	}
+	for n > 0 && !utf8.RuneStart(b[n]) {
+		n--
+	}
+	return b[:n]
 }
