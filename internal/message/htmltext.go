@@ -25,6 +25,7 @@ type htmlText struct {
 	space  bool // white space is due
 	breaks int  // line breaks are due
 	pre    int
+	lists  []int // open lists: the last number of an ordered one, else -1
 	href   []byte
 }
 
