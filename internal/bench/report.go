@@ -87,6 +87,30 @@ func (r *Result) add(m Metric, value float64) {
 	r.Metrics = append(r.Metrics, m)
 }
 
+// Merge takes the values of another report of the same server into this one, as further runs.
+func (r *Report) Merge(other *Report) {
+	r.Seconds += other.Seconds
+	r.NextUser = max(r.NextUser, other.NextUser)
+	if r.Machine.Fsync1 == 0 {
+		r.Machine.Fsync1, r.Machine.Fsync8 = other.Machine.Fsync1, other.Machine.Fsync8
+	}
+	for _, from := range other.Results {
+		to := r.result(from.Workload)
+		to.Messages, to.Bytes = from.Messages, from.Bytes
+		if from.Error != "" {
+			to.Error = from.Error
+		}
+		if from.Series != nil {
+			to.Series = from.Series
+		}
+		for _, m := range from.Metrics {
+			for _, v := range m.Values {
+				to.add(Metric{Name: m.Name, Unit: m.Unit, Lower: m.Lower, Info: m.Info}, v)
+			}
+		}
+	}
+}
+
 func median(values []float64) float64 {
 	v := slices.Sorted(slices.Values(values))
 	n := len(v)

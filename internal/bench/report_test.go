@@ -89,6 +89,20 @@ func TestReportSurvivesJSON(t *testing.T) {
 	}
 }
 
+func TestMerge(t *testing.T) {
+	a, b := sampleReport("x", 1), sampleReport("x", 3)
+	b.result("new").add(Metric{Name: "rate", Unit: "msg/s"}, 5)
+	b.NextUser = 20
+	a.Merge(b)
+	m, _ := a.Metric("lmtp-1", "rate")
+	if want := []float64{100, 300, 200, 300, 900, 600}; !reflect.DeepEqual(m.Values, want) || m.Median != 300 {
+		t.Errorf("values %v, median %v", m.Values, m.Median)
+	}
+	if m, ok := a.Metric("new", "rate"); !ok || m.Median != 5 || a.NextUser != 20 {
+		t.Errorf("new workload %+v, next user %d", m, a.NextUser)
+	}
+}
+
 func TestStatistics(t *testing.T) {
 	for _, tt := range []struct {
 		values []float64

@@ -36,6 +36,7 @@ const (
 
 // Options change what Start writes into the configuration file. Zero values are the server's defaults.
 type Options struct {
+	Dir       string // an empty directory for everything; default a temporary one
 	LMTPMaxMB int
 	Extra     string // TOML that is put at the end
 }
@@ -150,7 +151,10 @@ func FreePorts(t testing.TB, n int) []int {
 // Start starts a server with an empty data directory and waits until it is healthy.
 func Start(t testing.TB, o Options) *Server {
 	t.Helper()
-	s := &Server{t: t, Dir: t.TempDir()}
+	s := &Server{t: t, Dir: o.Dir}
+	if s.Dir == "" {
+		s.Dir = t.TempDir()
+	}
 	p := FreePorts(t, 4)
 	addr := func(port int) string { return fmt.Sprintf("127.0.0.1:%d", port) }
 	s.LMTP, s.IMAP = addr(p[0]), addr(p[1])
