@@ -23,6 +23,7 @@ type cli struct {
 
 	Serve   serveCmd   `cmd:"" help:"Run the mail server."`
 	User    userCmds   `cmd:"" help:"Make, list, show, change and delete users."`
+	Send    sendCmd    `cmd:"" help:"Send a message to the running server by LMTP."`
 	ConfigC configCmds `cmd:"" name:"config" help:"Show the configuration."`
 	Version versionCmd `cmd:"" help:"Print the version."`
 }

@@ -235,7 +235,7 @@ func (u userShowCmd) Run(ctx context.Context, c *cli) error {
 			err = s.Call(ctx, http.MethodGet, userPath(found)+"/addresses", nil, &addresses)
 		}
 		if err == nil {
-			err = s.Call(ctx, http.MethodGet, userPath(found)+"/mailboxes?counters=true&showHidden=true", nil, &mailboxes)
+			err = s.Call(ctx, http.MethodGet, userPath(found)+"/mailboxes?counters=true&sizes=true&showHidden=true", nil, &mailboxes)
 		}
 		if err != nil {
 			return fmt.Errorf("show user %q: %w", u.Name, err)
