@@ -220,7 +220,7 @@ func param(name, value string) string {
 func extendedParam(name, value string) string {
 	var b strings.Builder
 	for i := range len(value) {
-		if c := value[i]; plainInQ(c) && c != ' ' && c != '*' {
+		if c := value[i]; plainInQ(c) && c != ' ' && c != '*' && c != '/' || c == '.' || c == '_' {
 			b.WriteByte(c)
 		} else {
 			fmt.Fprintf(&b, "%%%02X", c)

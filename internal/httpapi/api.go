@@ -173,6 +173,7 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	entry.route = route
+	a.boundBody(rec, r)
 	a.allowOrigin(rec, r)
 	c := &call{api: a, w: rec, r: r, route: route, id: entry.id}
 	entry.err = a.serve(r.Context(), c, values, entry)
@@ -213,6 +214,16 @@ func (a *API) serve(ctx context.Context, c *call, values []string, entry *logEnt
 	}
 	a.writeBody(c.w, http.StatusOK, typeJSON, hideFields(c.grant, out))
 	return nil
+}
+
+// boundBody sets a term for the body even when nobody reads it: the server reads
+// what is left of it after the reply.
+func (a *API) boundBody(w http.ResponseWriter, r *http.Request) {
+	if r.Body == nil || r.Body == http.NoBody {
+		return
+	}
+	// Recorders of tests have no connection; others are cut off by the caller.
+	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(a.opt.ReadTimeout))
 }
 
 // setPath adds the path parameters. They win over others of their name.

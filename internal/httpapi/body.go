@@ -188,8 +188,9 @@ func (t *timedReader) Read(p []byte) (int, error) {
 		return 0, fmt.Errorf("set read deadline: %w", err)
 	}
 	n, err := t.ReadCloser.Read(p)
-	if err != nil {
-		// The connection may carry another request, which has its own term.
+	if errors.Is(err, io.EOF) {
+		// The connection may carry another request, which has its own term. After
+		// any other error the deadline stays: the server still reads the rest.
 		_ = t.ctl.SetReadDeadline(time.Time{})
 	}
 	return n, err

@@ -52,7 +52,7 @@ func headerValue(name string, value []byte) any {
 	case "content-type", "content-disposition":
 		return newHeaderType(message.DecodeHeader(value))
 	}
-	return strings.TrimSpace(message.DecodeHeader(value))
+	return strings.ReplaceAll(strings.TrimSpace(message.DecodeHeader(value)), "\t", " ")
 }
 
 func newHeaderType(text string) headerType {

@@ -45,13 +45,13 @@ func (a *API) logRequest(rec *recorder, r *http.Request, e *logEntry) {
 		attrs = append(attrs, slog.String("caller", e.caller.user.String()))
 	}
 	if o, ok := e.params.(*object); ok {
-		attrs = append(attrs, logParams(o))
+		attrs = append(attrs, logParams(e.route, o))
 	}
 	if e.err != nil {
 		if rec.status >= http.StatusInternalServerError || rec.status == 0 {
 			level = slog.LevelError
 		}
-		attrs = append(attrs, slog.String("code", errorCode(e.err)), slog.String("error", cut(e.err.Error(), 512)))
+		attrs = append(attrs, slog.String("code", errorCode(e.err)), slog.String("error", cut(errorText(e.err), 512)))
 	}
 	a.log.LogAttrs(r.Context(), level, "api call", attrs...)
 }
@@ -66,13 +66,29 @@ func errorCode(err error) string {
 	return ""
 }
 
-func logParams(o *object) slog.Attr {
+// errorText is an error as the log may have it. Messages about parameters and
+// paths quote what the client sent, which may be a secret in the wrong place.
+func errorText(err error) string {
+	if e, ok := errors.AsType[*transportError](err); ok {
+		return e.code
+	}
+	if e, ok := errors.AsType[*Error](err); ok && e.Details != nil {
+		return "wrong parameters: " + strings.Join(e.Details.keys, " ")
+	}
+	return err.Error()
+}
+
+func logParams(route *Route, o *object) slog.Attr {
 	var list []any
 	for i, key := range o.keys {
 		if i == maxLogParams {
 			break
 		}
-		list = append(list, slog.String(cut(key, maxLogValue), logValue(key, o.vals[key])))
+		value := logValue(key, o.vals[key])
+		if route.Tag == tagAuth && key == "username" || route.in.byName[key] == nil {
+			value = masked // often enough a password in the wrong field
+		}
+		list = append(list, slog.String(cut(key, maxLogValue), value))
 	}
 	return slog.Group("params", list...)
 }

@@ -144,7 +144,10 @@ func dispositionOf(body store.Body, prefix int64, p *message.Part) (string, erro
 // headerSafe drops what could end a header field or be taken for another one.
 func headerSafe(s string) string {
 	return strings.Map(func(r rune) rune {
-		if r < ' ' && r != '\t' || r == 0x7f || r == 0xfffd {
+		switch {
+		case r == '\t':
+			return ' '
+		case r < ' ' || r == 0x7f || r == 0xfffd:
 			return -1
 		}
 		return r

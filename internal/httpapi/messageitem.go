@@ -160,10 +160,7 @@ func newMessageItem(mbox mail.MailboxID, row *store.Row, opt itemOptions) (messa
 		ContentType: newContentType(sum.ContentType, sum.Params), Encrypted: sum.Encrypted,
 	}
 	item.setFlags(row.Flags)
-	if opt.meta {
-		meta := rawObject(strings.Clone(row.MetaData))
-		item.MetaData = &meta
-	}
+	item.MetaData = optionalObject(strings.Clone(row.MetaData), opt.meta)
 	if opt.headers {
 		item.Headers = newHeaderMap(row.Header)
 	}

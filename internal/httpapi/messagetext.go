@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/url"
 	"regexp"
+	"slices"
 	"strings"
 
 	"mallard/internal/mail"
@@ -77,24 +78,35 @@ func (r *textReader) part(p *message.Part) (textForms, error) {
 	if !p.IsMultipart() {
 		return r.leaf(p)
 	}
-	alternative := p.Subtype == "ALTERNATIVE"
-	var all textForms
-	var parts []textForms
+	parts := make([]textForms, 0, len(p.Children))
 	for _, child := range p.Children {
 		f, err := r.part(child)
 		if err != nil {
-			return all, err
+			return textForms{}, err
 		}
-		parts = append(parts, f)
+		if len(f.text) > 0 || len(f.html) > 0 {
+			parts = append(parts, f)
+		}
 	}
-	if alternative {
+	if p.Subtype == "ALTERNATIVE" {
 		return joinAlternatives(parts), nil
 	}
+	return joinParts(parts), nil
+}
+
+// joinParts puts parts one after the other. Only when they are of different
+// kinds the missing forms are made: an alternative may yet have them.
+func joinParts(parts []textForms) textForms {
+	var all textForms
+	all.plainOnly = !slices.ContainsFunc(parts, func(f textForms) bool { return !f.plainOnly })
+	all.htmlOnly = len(parts) > 0 && !slices.ContainsFunc(parts, func(f textForms) bool { return !f.htmlOnly })
 	for _, f := range parts {
-		f = f.complete()
+		if !all.plainOnly {
+			f = f.complete()
+		}
 		all.text, all.html = append(all.text, f.text...), append(all.html, f.html...)
 	}
-	return all, nil
+	return all
 }
 
 // joinAlternatives takes the HTML of those that have some, and the text of those

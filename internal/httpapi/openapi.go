@@ -74,12 +74,20 @@ func (a *API) tags() []schema {
 
 // errorResponses are the replies that are not specific to a route.
 func errorResponses() schema {
-	one := func(text, name string) schema {
-		return schema{"description": text, "content": schema{typePlainJSON: schema{"schema": ref("schemas", name)}}}
+	one := func(text string, names ...string) schema {
+		forms := []schema{}
+		for _, n := range names {
+			forms = append(forms, ref("schemas", n))
+		}
+		s := forms[0]
+		if len(forms) > 1 {
+			s = schema{"anyOf": forms}
+		}
+		return schema{"description": text, "content": schema{typePlainJSON: schema{"schema": s}}}
 	}
 	return schema{
-		"BadRequest":  one("A parameter is wrong, or the call cannot be made as it stands", "Error"),
-		"Forbidden":   one("The token is not valid, or its role may not make this call", "Error"),
+		"BadRequest":  one("A parameter is wrong, or the call cannot be made as it stands", "Error", "TransportError"),
+		"Forbidden":   one("The token is not valid, or its role may not make this call", "Error", "TransportError"),
 		"NotFound":    one("What the path names does not exist", "Error"),
 		"ServerError": one("The call failed", "Error"),
 		"TooLarge":    one("The body is larger than the limit", "Error"),

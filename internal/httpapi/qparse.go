@@ -269,7 +269,7 @@ func header(field, value string) search.Query { return search.Header{Field: fiel
 func textCondition(key, value string) condition {
 	switch key {
 	case "from", "subject", "cc", "bcc":
-		return always(header(key, value))
+		return always(header(upperFirst(key), value))
 	case "to":
 		return always(search.Or{header("To", value), header("Cc", value), header("Bcc", value)})
 	}

@@ -172,13 +172,11 @@ func (a *API) uploadMessage(ctx context.Context, c *call, in *uploadIn) (uploadR
 	if acct.Disabled || acct.Suspended {
 		return uploadReply{}, newError(http.StatusForbidden, "UserDisabled", "User account is disabled")
 	}
-	if in.Reference != nil {
-		in.Draft = true
-	}
 	ref, err := a.readReference(ctx, in)
 	if err != nil {
 		return uploadReply{}, err
 	}
+	in.Draft = in.Draft || ref != nil
 	d, err := a.receiveUpload(ctx, c, acct, in, ref)
 	if err != nil {
 		return uploadReply{}, err
