@@ -215,7 +215,12 @@ secure = true
 // Run starts the server on the data that is there and waits until it is healthy.
 func (s *Server) Run() {
 	s.t.Helper()
-	cmd := exec.Command(Binary(s.t), "serve", "--config", s.Config)
+	s.start([]string{"serve", "--config", s.Config})
+}
+
+func (s *Server) start(args []string) {
+	s.t.Helper()
+	cmd := exec.Command(Binary(s.t), args...)
 	cmd.Dir = s.Dir
 	cmd.Stdout, cmd.Stderr = s.log, s.log
 	cmd.Env = append(environment(), "HOME="+s.Dir)
@@ -440,4 +445,24 @@ func (c Command) Must(t testing.TB) Ran {
 		t.Fatalf("%s %q ended with status %d:\n%s%s", c.Program, c.Args, r.Status, r.Out, r.Err)
 	}
 	return r
+}
+
+// StartDemo runs "mallard serve --demo" in an empty directory, as a newcomer does but for the ports, which are free ones.
+func StartDemo(t testing.TB) *Server {
+	t.Helper()
+	p := FreePorts(t, 4)
+	addr := func(port int) string { return fmt.Sprintf("127.0.0.1:%d", port) }
+	s := &Server{t: t, Dir: t.TempDir(), LMTP: addr(p[0]), IMAP: addr(p[1]), API: "http://" + addr(p[3])}
+	s.Config = filepath.Join(s.Dir, "ports.toml")
+	text := fmt.Sprintf("[lmtp]\nport = %d\n[api]\nport = %d\n[imap]\nport = %d\n[[imap.interface]]\nenabled = true\nport = %d\n", p[0], p[3], p[2], p[1])
+	if err := os.WriteFile(s.Config, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var err error
+	if s.log, err = os.Create(filepath.Join(s.Dir, "log")); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.cleanup)
+	s.start([]string{"serve", "--demo", "--config", s.Config})
+	return s
 }
