@@ -31,6 +31,7 @@ func TestForeignUser(t *testing.T) {
 		"createAddress": `{"address":"z@example.com"}`, "updateAddress": `{"main":true}`, "createMailbox": `{"path":"x"}`,
 		"updateMailbox": `{"hidden":true}`, "uploadMessage": `{"text":"x"}`, "updateMessages": `{"message":"1","seen":true}`,
 		"updateMessage": `{"seen":true}`, "changeFoundMessages": `{"action":{"delete":true}}`, "updateUser": `{"name":"x"}`,
+		"renameDomain": `{"oldDomain":"example.com","newDomain":"evil.test"}`,
 	}
 	values := map[string]string{
 		":user": bob.ID.String(), ":mailbox": bobInbox.String(), ":message": "1", ":attachment": "ATT00001",
@@ -304,6 +305,7 @@ func TestNothingLeaks(t *testing.T) {
 		"updateMailbox": `{"hidden":true}`, "uploadMessage": `{"text":"x"}`, "updateMessages": `{"message":"1","seen":true}`,
 		"updateMessage": `{"seen":true}`, "changeFoundMessages": `{"action":{"delete":true}}`, "updateUser": `{"name":"x"}`,
 		"createForwardedAddress": `{"address":"z@example.com"}`, "authenticate": `{"username":"ann","password":"x"}`, "preauth": `{"username":"ann"}`,
+		"renameDomain": `{"oldDomain":"example.com","newDomain":"b.test"}`,
 	}
 	id := mail.AddressID{1}.String()
 	values := map[string]string{

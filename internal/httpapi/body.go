@@ -160,14 +160,22 @@ func readError(err error) error {
 	return newError(http.StatusBadRequest, "InvalidContent", "The request body could not be read").because(err)
 }
 
+// minBodyRate is the least average rate in octets a second at which a body of
+// known length must come: bodies hold memory and slots while they do.
+const minBodyRate = 64 << 10
+
 // timedBody is the body with a limit of its size, of the pause between two
 // reads, and of the whole time.
 func (c *call) timedBody(limit int64) io.ReadCloser {
+	term := c.api.opt.BodyTimeout
+	if n := c.r.ContentLength; n > 0 {
+		term = min(term, c.api.opt.ReadTimeout+time.Duration(n/minBodyRate)*time.Second)
+	}
 	return &timedReader{
 		ReadCloser: http.MaxBytesReader(c.w, c.r.Body, limit),
 		ctl:        http.NewResponseController(c.w),
 		pause:      c.api.opt.ReadTimeout,
-		end:        time.Now().Add(c.api.opt.BodyTimeout),
+		end:        time.Now().Add(term),
 	}
 }
 

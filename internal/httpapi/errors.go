@@ -61,10 +61,6 @@ const (
 	codeDatabase   = "InternalDatabaseError"
 )
 
-func errNoUser() *Error {
-	return newError(http.StatusNotFound, codeNoUser, "This user does not exist")
-}
-
 func errNoMailbox() *Error {
 	return newError(http.StatusNotFound, codeNoMailbox, "This mailbox does not exist")
 }
@@ -174,5 +170,5 @@ func errToken() *transportError {
 
 func errContent(err error) *transportError {
 	text := strings.TrimPrefix(err.Error(), "json: ")
-	return &transportError{status: http.StatusBadRequest, code: "InvalidContent", message: "Invalid JSON: " + text}
+	return &transportError{status: http.StatusBadRequest, code: "InvalidContent", message: "Invalid JSON: " + upperFirst(text)}
 }

@@ -49,10 +49,9 @@ func TestGolden(t *testing.T) {
 }
 
 type golden struct {
-	t     *testing.T
-	w     *world
-	vars  map[string]string
-	order []string // of vars, for replacing
+	t    *testing.T
+	w    *world
+	vars map[string]string
 }
 
 // fill makes what the golden files start from: a user with mail.

@@ -36,7 +36,7 @@ func checkKeys(pgp *string, certs []string) error {
 	}
 	if pgp != nil && *pgp != "" {
 		if _, err := readKey(*pgp); err != nil {
-			return invalid("PGP key validation failed. " + err.Error())
+			return invalid("PGP key validation failed. " + upperFirst(err.Error()))
 		}
 	}
 	for i, c := range certs {
@@ -56,14 +56,14 @@ const (
 func readKey(text string) (*openpgp.Entity, error) {
 	ring, err := openpgp.ReadArmoredKeyRing(strings.NewReader(text))
 	if err != nil {
-		return nil, fmt.Errorf("Cannot read the key: %w", err)
+		return nil, fmt.Errorf("cannot read the key: %w", err)
 	}
 	if len(ring) == 0 {
-		return nil, errors.New("There is no key")
+		return nil, errors.New("there is no key")
 	}
 	key := ring[0]
 	if key.PrivateKey != nil {
-		return nil, errors.New("This is a private key")
+		return nil, errors.New("this is a private key")
 	}
 	if bits, err := key.PrimaryKey.BitLength(); key.PrimaryKey.PubKeyAlgo.CanEncrypt() && err == nil && bits < minRSA {
 		return nil, fmt.Errorf("RSA keys need at least %d bits", minRSA)

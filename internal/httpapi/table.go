@@ -8,6 +8,7 @@ func (a *API) table() []*Route {
 		a.userRoutes(),
 		a.addressRoutes(),
 		a.forwardedRoutes(),
+		[]*Route{a.renameDomainRoute()},
 		a.mailboxRoutes(),
 		a.messageRoutes(),
 		a.searchRoutes(),

@@ -95,7 +95,7 @@ func (p *jsonParser) value(depth int) (any, error) {
 	tok, err := p.dec.Token()
 	if err != nil {
 		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-			return nil, errors.New("Unexpected end of JSON input")
+			return nil, errors.New("unexpected end of JSON input")
 		}
 		return nil, err
 	}
@@ -152,7 +152,7 @@ func (p *jsonParser) array(depth int) (any, error) {
 func (p *jsonParser) end() error {
 	if _, err := p.dec.Token(); err != nil {
 		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-			return errors.New("Unexpected end of JSON input")
+			return errors.New("unexpected end of JSON input")
 		}
 		return err
 	}
