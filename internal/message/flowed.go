@@ -17,13 +17,16 @@ const maxFlowedLine = 4096
 func (f *flowedText) append(dst, src []byte) []byte {
 	for len(src) > 0 {
 		n := bytes.IndexByte(src, '\n') + 1
-		if n == 0 {
+		whole := n > 0
+		if !whole {
 			n = len(src)
 		}
+		if room := maxFlowedLine - len(f.line); n > room {
+			n, whole = room, false
+		}
 		f.line = append(f.line, src[:n]...)
-		whole := src[n-1] == '\n'
 		src = src[n:]
-		if whole || len(f.line) > maxFlowedLine {
+		if whole || len(f.line) == maxFlowedLine {
 			dst = f.endLine(dst, whole)
 		}
 	}

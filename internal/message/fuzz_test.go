@@ -302,3 +302,45 @@ func FuzzTransfer(f *testing.F) {
 		}
 	})
 }
+
+// FuzzText compares the text of a body in one piece with that of the body
+// octet by octet.
+func FuzzText(f *testing.F) {
+	f.Add("utf-8", []byte("<p>a&amp;b<br>\xc3\xbc<img alt=x></p>"), byte(1))
+	f.Add("utf-8", []byte("> a \r\n> b\r\n-- \r\n"), byte(2))
+	f.Add("iso-2022-jp", []byte("\x1b$BF|K\\\x1b(B x\x1b$"), byte(0))
+	f.Add("gb18030", []byte("\x81\x30\x81\x30\x81"), byte(0))
+	f.Add("shift_jis", []byte("\x93\xfa\x93"), byte(0))
+	f.Add("euc-kr", []byte("\xb0\xa1\xb0"), byte(0))
+	f.Add("big5", []byte("\xa4\xa4\x88\x62"), byte(0))
+	f.Add("utf-16", []byte("\xfe\xff\xd8\x3d\xde\x00\xd8"), byte(0))
+	f.Add("utf-16le", []byte("\x3d\xd8\x00"), byte(0))
+	f.Add("utf-7", []byte("+2D3eAA-+AOQ"), byte(0))
+	f.Add("hz-gb-2312", []byte("~{VP~}~"), byte(0))
+	f.Add("koi8-r", []byte("\xf0\xd2"), byte(0))
+	f.Add("", []byte(strings.Repeat("x ", 3000)+"\r\nnext \r\nend"), byte(2))
+	f.Fuzz(func(t *testing.T, charset string, body []byte, kind byte) {
+		part := &Part{Type: "TEXT", Subtype: "PLAIN", Encoding: "8BIT", Params: []Param{{"CHARSET", charset}}}
+		switch kind % 4 {
+		case 1:
+			part.Subtype = "HTML"
+		case 2, 3:
+			part.Params = append(part.Params, Param{"FORMAT", "flowed"}, Param{"DELSP", []string{"yes", "no"}[kind%2]})
+		}
+		var pipe textPipe
+		pipe.set(part, true)
+		whole := string(pipe.run(body, true))
+		pipe.set(part, true)
+		var octets []byte
+		for i := range body {
+			octets = append(octets, pipe.run(body[i:i+1], false)...)
+		}
+		octets = append(octets, pipe.run(nil, true)...)
+		if whole != string(octets) {
+			t.Fatalf("%s %d: whole %q, by octets %q", charset, kind, whole, octets)
+		}
+		if !utf8.ValidString(whole) {
+			t.Fatalf("%s: no UTF-8: %q", charset, whole)
+		}
+	})
+}

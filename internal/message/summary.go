@@ -83,7 +83,10 @@ func (m *Message) Summary() Summary {
 		s.field(view(f.Name), f.Value)
 	}
 	s.Intro = m.intro
-	s.ContentType, s.Params = m.Root.ContentType(), m.Root.Params
+	s.ContentType = validText(m.Root.ContentType())
+	for _, p := range m.Root.Params {
+		s.Params = append(s.Params, Param{Name: validText(p.Name), Value: validText(p.Value)})
+	}
 	s.Encrypted = m.Root.encrypted()
 	s.Attachments = m.Attachments()
 	for i := range s.Attachments {

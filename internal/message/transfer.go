@@ -166,6 +166,7 @@ func (d *transferDecoder) appendQP(dst, src []byte) []byte {
 			return d.appendQP(dst, src[n+1:])
 		}
 		end := len(bytes.TrimRight(text, " \t\r"))
+		end += (n - end) / maxHeld * maxHeld // more than is waited for is text
 		if end < n {
 			d.held = append(d.held, text[end:]...)
 			dst = append(dst, text[:end]...)
@@ -209,7 +210,7 @@ func (d *transferDecoder) settle(dst []byte) []byte {
 	last := h[len(h)-1]
 	if h[0] == '=' {
 		switch {
-		case last == '\n': // soft line break, white space before it or not
+		case last == '\n' && isSpace(h[1]): // soft line break, white space before it or not
 			d.held = h[:0]
 		case len(h) == 1:
 		case len(h) == 2 && unhex(last) < 16:
