@@ -18,9 +18,9 @@ type layer struct {
 func layers() []layer {
 	return []layer{
 		{name: "command", packages: []string{"cmd/mallard"}},
-		{name: "tools of the command", packages: []string{"internal/control", "internal/transfer", "internal/bench"}, sideways: true},
+		{name: "tools of the command", packages: []string{"internal/transfer", "internal/bench"}, sideways: true},
 		{name: "composition", packages: []string{"internal/node"}},
-		{name: "protocols", packages: []string{"internal/imap", "internal/lmtp", "internal/httpapi"}},
+		{name: "protocols", packages: []string{"internal/imap", "internal/lmtp", "internal/httpapi", "internal/control"}},
 		{name: "wire formats and clients", packages: []string{
 			"internal/imap/imapclient", "internal/imap/imapwire", "internal/lmtpclient", "internal/compose", "internal/netserve", "internal/tlsconf", "internal/demo", "internal/config",
 		}, sideways: true},
