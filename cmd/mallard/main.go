@@ -24,6 +24,8 @@ type cli struct {
 	Serve   serveCmd   `cmd:"" help:"Run the mail server."`
 	User    userCmds   `cmd:"" help:"Make, list, show, change and delete users."`
 	Send    sendCmd    `cmd:"" help:"Send a message to the running server by LMTP."`
+	Import  importCmd  `cmd:"" help:"Import mail from a Maildir or from mbox files."`
+	Export  exportCmd  `cmd:"" help:"Export the mail of a user to a Maildir or to mbox files."`
 	ConfigC configCmds `cmd:"" name:"config" help:"Show the configuration."`
 	Version versionCmd `cmd:"" help:"Print the version."`
 }

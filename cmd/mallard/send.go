@@ -23,11 +23,11 @@ import (
 
 type sendCmd struct {
 	File    string   `arg:"" optional:"" placeholder:"FILE" help:"Message to send; - for standard input. Without it a message is made from the flags."`
-	To      []string `placeholder:"A" help:"Recipient; may be given more than once. Without it the recipients are those in To, Cc and Bcc of FILE."`
+	To      []string `sep:"none" placeholder:"A" help:"Recipient; may be given more than once. Without it the recipients are those in To, Cc and Bcc of FILE."`
 	From    string   `placeholder:"A" help:"Sender. Without it the one in From of FILE."`
 	Subject string   `placeholder:"S" help:"Subject of a message that is made."`
 	Body    string   `placeholder:"TEXT" help:"Text of a message that is made."`
-	Attach  []string `placeholder:"FILE" type:"existingfile" help:"File to attach to a message that is made; may be given more than once."`
+	Attach  []string `sep:"none" placeholder:"FILE" type:"existingfile" help:"File to attach to a message that is made; may be given more than once."`
 	Count   int      `default:"1" placeholder:"N" help:"Send it so many times."`
 	Raw     bool     `help:"Send FILE as it is also when its lines end with LF alone. Without it such a file gets CRLF line ends, as mail has."`
 	LMTP    string   `name:"lmtp" placeholder:"HOST:PORT" help:"LMTP server. Without it that of the configuration."`

@@ -38,6 +38,8 @@ func (b *batch) close() {
 // append stores a stream of messages at the end of a mailbox, in one step. A
 // message that cannot be taken does not keep the others from being stored.
 func (s *Server) append(w http.ResponseWriter, r *http.Request) {
+	s.appends.RLock()
+	defer s.appends.RUnlock()
 	acct, box, err := target(r)
 	if err != nil {
 		s.reply(w, r, nil, err)

@@ -34,8 +34,12 @@ func (s *Server) messages(w http.ResponseWriter, r *http.Request) {
 	}, f.Flush)
 }
 
-// digests streams a digest of the content of each message from a UID on.
+// digests streams a digest of the content of each message from a UID on. It waits
+// for appends that are under way: a client that was killed may ask what became of
+// its last one.
 func (s *Server) digests(w http.ResponseWriter, r *http.Request) {
+	s.appends.Lock()
+	s.appends.Unlock() //nolint:staticcheck // the wait is all that is wanted
 	enc := json.NewEncoder(w)
 	s.each(w, r, func(row *store.Row) error {
 		h := sha256.New()

@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"sync"
 	"time"
 
 	"mallard/internal/draft"
@@ -72,6 +73,9 @@ type Server struct {
 	o       Options
 	mux     *http.ServeMux
 	streams chan struct{}
+	// appends is held for reading by every append, and for writing by those who
+	// must not miss one that is under way.
+	appends sync.RWMutex
 }
 
 // NewServer returns a server. It listens nowhere; see HTTP.

@@ -210,7 +210,7 @@ func (m *mbox) message(file *os.File, name string, s span) (*Message, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read message at octet %d of %s: %w", s.start, name, err)
 	}
-	meta := readMeta(header)
+	meta := readMeta(header, s.counted)
 	if meta.internal || meta.expunged {
 		return nil, nil
 	}
@@ -221,7 +221,7 @@ func (m *mbox) message(file *os.File, name string, s span) (*Message, error) {
 	return &Message{
 		Key: key, Flags: meta.flags(), Date: date, Size: s.end - s.body,
 		Open: func() (io.ReadCloser, error) {
-			r := io.MultiReader(bytes.NewReader(meta.rest), m.unquote(file, s, len(header)))
+			r := m.content(file, s, header, &meta)
 			if BareLF(from) {
 				r = CRLFReader(r)
 			}
@@ -278,14 +278,19 @@ func readAt(file io.ReaderAt, off, n int64) ([]byte, error) {
 	return b, err
 }
 
-// unquote gives the octets of a message behind its header, without the > that
-// was put before "From ".
-func (m *mbox) unquote(file io.ReaderAt, s span, header int) io.Reader {
-	r := io.NewSectionReader(file, s.body+int64(header), s.end-s.body-int64(header))
-	if s.counted {
-		return r
+// content gives the octets of a message without the fields that are not its own
+// and without the > that was put before "From ".
+func (m *mbox) content(file io.ReaderAt, s span, header []byte, meta *mboxMeta) io.Reader {
+	rest := io.NewSectionReader(file, s.body+int64(len(header)), s.end-s.body-int64(len(header)))
+	all := io.MultiReader(bytes.NewReader(meta.rest), rest)
+	switch {
+	case meta.own: // its header was quoted, too
+		return &unquoter{r: bufio.NewReaderSize(all, 32<<10), lineStart: true}
+	case s.counted:
+		return all
 	}
-	return &unquoter{r: bufio.NewReaderSize(r, 32<<10), one: m.format == MboxO, lineStart: true}
+	return io.MultiReader(bytes.NewReader(meta.rest),
+		&unquoter{r: bufio.NewReaderSize(rest, 32<<10), one: m.format == MboxO, lineStart: true})
 }
 
 // unquoter removes quotes.

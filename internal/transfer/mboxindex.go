@@ -107,7 +107,7 @@ func (x *indexer) counted(body int64) (end int64, ok bool) {
 		return 0, false
 	}
 	header, err := headerAt(x.file, span{body: body, end: x.size})
-	if err != nil {
+	if err != nil || isOwn(header) {
 		return 0, false
 	}
 	length := int64(-1)

@@ -19,6 +19,7 @@ type mboxMeta struct {
 	date     time.Time // of the Date field
 	internal bool      // it is no message
 	expunged bool      // it was deleted and is still in the file
+	own      bool      // written by this package
 }
 
 func (m *mboxMeta) flags() mail.Flags { return mail.NewFlags(m.sys, m.keywords...) }
@@ -67,43 +68,75 @@ func rawFields(header []byte) iter.Seq[[]byte] {
 	}
 }
 
+// isOwn reports whether a header is that of a message that mboxWriter wrote.
+func isOwn(header []byte) bool { return bytes.HasPrefix(header, []byte(ownField+":")) }
+
 // readMeta takes the fields out of a header that are about the message in its
-// file and not of the message.
-func readMeta(header []byte) mboxMeta {
-	m := mboxMeta{rest: make([]byte, 0, len(header))}
+// file and not of the message. counted says that Content-Length is one of them.
+func readMeta(header []byte, counted bool) mboxMeta {
+	m := mboxMeta{own: isOwn(header)}
+	if m.own {
+		m.readOwn(header)
+		return m
+	}
+	m.rest = make([]byte, 0, len(header))
 	subject, imap := "", false
 	for raw := range rawFields(header) {
 		name, value, _ := bytes.Cut(raw, []byte(":"))
 		text := unfold(value)
-		switch strings.ToLower(string(bytes.TrimRight(name, " \t"))) {
-		case "status", "x-status":
-			m.status(text)
-			continue
-		case "x-keywords":
-			m.addKeywords(text)
-			continue
-		case "x-mozilla-keys":
-			m.addKeywords(text)
-			continue
-		case "x-mozilla-status":
-			m.mozilla(text)
-			continue
+		switch field := strings.ToLower(string(bytes.TrimRight(name, " \t"))); field {
 		case "x-imap", "x-imapbase":
 			imap = true
 			continue
-		case "x-uid", "content-length", "x-mozilla-status2":
-			continue
+		case "content-length":
+			if counted {
+				continue
+			}
 		case "date":
 			if t, err := netmail.ParseDate(text); err == nil && m.date.IsZero() {
 				m.date = t
 			}
 		case "subject":
 			subject = text
+		default:
+			if m.take(field, text) {
+				continue
+			}
 		}
 		m.rest = append(m.rest, raw...)
 	}
 	m.internal = imap && strings.HasPrefix(subject, "DON'T DELETE THIS MESSAGE")
 	return m
+}
+
+// take reads a field about the message in its file and reports whether it is one.
+func (m *mboxMeta) take(field, text string) bool {
+	switch field {
+	case "status", "x-status":
+		m.status(text)
+	case "x-keywords", "x-mozilla-keys":
+		m.addKeywords(text)
+	case "x-mozilla-status":
+		m.mozilla(text)
+	case "x-uid", "x-mozilla-status2":
+	default:
+		return false
+	}
+	return true
+}
+
+// ownFields is how many fields mboxWriter writes.
+const ownFields = 4
+
+// readOwn takes away the fields that mboxWriter wrote.
+func (m *mboxMeta) readOwn(header []byte) {
+	m.rest = header
+	for range ownFields {
+		line, rest, _ := bytes.Cut(m.rest, []byte("\n"))
+		name, value, _ := bytes.Cut(line, []byte(":"))
+		m.take(strings.ToLower(string(name)), unfold(value))
+		m.rest = rest
+	}
 }
 
 // status reads the letters of Status and X-Status.
