@@ -18,11 +18,11 @@ type layer struct {
 func layers() []layer {
 	return []layer{
 		{name: "command", packages: []string{"cmd/mallard"}},
-		{name: "tools of the command", packages: []string{"internal/transfer", "internal/bench"}, sideways: true},
+		{name: "load", packages: []string{"internal/bench"}, sideways: true},
 		{name: "composition", packages: []string{"internal/node"}},
 		{name: "protocols", packages: []string{"internal/imap", "internal/lmtp", "internal/httpapi", "internal/control"}},
 		{name: "wire formats and clients", packages: []string{
-			"internal/imap/imapclient", "internal/imap/imapwire", "internal/lmtpclient", "internal/compose", "internal/netserve", "internal/tlsconf", "internal/demo", "internal/config",
+			"internal/imap/imapclient", "internal/imap/imapwire", "internal/lmtpclient", "internal/compose", "internal/transfer", "internal/netserve", "internal/tlsconf", "internal/demo", "internal/config",
 		}, sideways: true},
 		{name: "services", packages: []string{"internal/delivery", "internal/mailbox", "internal/auth", "internal/account"}, sideways: true},
 		{name: "intake", packages: []string{"internal/draft"}},
