@@ -145,7 +145,7 @@ func journalPaging(f *fixture) {
 			if len(page) > limit {
 				f.Fatalf("limit %d: %d entries", limit, len(page))
 			}
-			if len(page) == 0 {
+			if len(page) == 0 || len(got) > len(all) {
 				break
 			}
 			got, after = append(got, page...), page[len(page)-1].ID
