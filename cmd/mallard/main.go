@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"runtime"
 	"runtime/debug"
 	"syscall"
 
@@ -26,6 +27,7 @@ type cli struct {
 	Send    sendCmd    `cmd:"" help:"Send a message to the running server by LMTP."`
 	Import  importCmd  `cmd:"" help:"Import mail from a Maildir or from mbox files."`
 	Export  exportCmd  `cmd:"" help:"Export the mail of a user to a Maildir or to mbox files."`
+	Bench   benchCmd   `cmd:"" help:"Measure a server over LMTP and IMAP."`
 	ConfigC configCmds `cmd:"" name:"config" help:"Show the configuration."`
 	Version versionCmd `cmd:"" help:"Print the version."`
 }
@@ -111,10 +113,22 @@ func version() string {
 	return info.Main.Version
 }
 
-type versionCmd struct{}
+type versionCmd struct {
+	JSON bool `name:"json" help:"Print JSON."`
+}
+
+// Help is shown by --help.
+func (versionCmd) Help() string {
+	return `Examples:
+  mallard version
+  mallard version --json | jq -r .version`
+}
 
 // Run prints the version.
-func (versionCmd) Run() error {
+func (v versionCmd) Run() error {
+	if v.JSON {
+		return printJSON(map[string]string{"version": version(), "go": runtime.Version(), "os": runtime.GOOS, "arch": runtime.GOARCH})
+	}
 	fmt.Println("mallard", version())
 	return nil
 }
@@ -124,6 +138,14 @@ type configCmds struct {
 }
 
 type configPrintCmd struct{}
+
+// Help is shown by --help.
+func (configPrintCmd) Help() string {
+	return `Examples:
+  mallard config print > mallard.toml
+  mallard config print --config mallard.toml
+  MALLARD_IMAP_PORT=1143 mallard config print | grep -A3 '^\[imap\]'`
+}
 
 // Run prints the configuration in force.
 func (configPrintCmd) Run(c *cli) error {
