@@ -32,11 +32,10 @@ func (s *session) store(ctx context.Context, cmd *imapwire.Command, a *imapwire.
 		since := mail.ModSeq(*a.UnchangedSince)
 		u.UnchangedSince = &since
 	}
-	res, err := s.srv.o.Mailboxes.UpdateFlags(ctx, s.acct.ID, s.view.Mailbox(), u)
+	res, err := s.view.UpdateFlags(ctx, u, a.Silent)
 	if err != nil {
 		return err
 	}
-	s.view.NoteOwn(res.Changed)
 	s.tellStored(cmd, a, res)
 	return s.stored(ctx, cmd, res, s.known(set))
 }
@@ -171,7 +170,9 @@ func (s *session) markSeen(ctx context.Context, set mail.UIDSet) (mail.UIDSet, e
 	if err != nil {
 		return nil, err
 	}
-	s.view.NoteOwn(res.Changed)
+	for _, r := range res.Changed {
+		s.view.Told(r)
+	}
 	return unseen, nil
 }
 

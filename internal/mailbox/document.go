@@ -15,9 +15,10 @@ import (
 
 // document shows a message of the store to a search.
 type document struct {
-	row *store.Row
-	rec search.Record
-	sum *message.Summary
+	row  *store.Row
+	rec  search.Record
+	sum  *message.Summary
+	text *textReader
 }
 
 func (d *document) Record() *search.Record { return &d.rec }
@@ -66,22 +67,35 @@ func (d *document) HeaderText() (string, error) {
 	return string(message.AppendHeaderText(nil, d.row.Header)), nil
 }
 
-// Text parses the message once more and collects what the parser takes for text:
-// the very text that was indexed when the message came.
 func (d *document) Text() (io.ReadCloser, error) {
 	b, err := d.row.Open()
 	if err != nil {
 		return nil, err
 	}
 	defer b.Close()
-	var text bytes.Buffer
-	p := message.NewParser(message.Limits{})
-	p.Text = func(_ message.TextKind, _ *message.Part, utf8 []byte) { text.Write(utf8) }
-	if err := b.WriteRange(p, d.row.PrefixLen, b.Size()-d.row.PrefixLen); err != nil {
+	return d.text.read(b, d.row.PrefixLen)
+}
+
+// textReader parses messages once more and collects what the parser takes for
+// text: the very text that was indexed when the message came. It is used again
+// for all messages of a search; it holds no more than message.Limits.TextBytes.
+type textReader struct {
+	parser *message.Parser
+	text   bytes.Buffer
+}
+
+func (t *textReader) read(b store.Body, from int64) (io.ReadCloser, error) {
+	if t.parser == nil {
+		t.parser = message.NewParser(message.Limits{})
+		t.parser.Text = func(_ message.TextKind, _ *message.Part, utf8 []byte) { t.text.Write(utf8) }
+	}
+	t.parser.Reset()
+	t.text.Reset()
+	if err := b.WriteRange(t.parser, from, b.Size()-from); err != nil {
 		return nil, fmt.Errorf("read text: %w", err)
 	}
-	if _, err := p.Close(); err != nil {
+	if _, err := t.parser.Close(); err != nil {
 		return nil, fmt.Errorf("read text: %w", err)
 	}
-	return io.NopCloser(&text), nil
+	return io.NopCloser(&t.text), nil
 }

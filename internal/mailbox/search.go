@@ -65,12 +65,13 @@ func (s *Service) searchOpen(ctx context.Context, acct mail.AccountID, mbox mail
 		return nil, err
 	}
 	var found []Found
+	var text textReader
 	q := store.FetchQuery{UIDs: open, Fields: searchFields(p.Needs())}
 	for row, err := range s.store.Fetch(ctx, acct, mbox, q) {
 		if err != nil {
 			return nil, fmt.Errorf("search: %w", err)
 		}
-		d := document{row: row, rec: record(row)}
+		d := document{row: row, rec: record(row), text: &text}
 		ok, err := p.Match(&d)
 		if err != nil {
 			return nil, fmt.Errorf("search message %d: %w", row.UID, err)

@@ -10,16 +10,23 @@ import (
 	"mallard/internal/store"
 )
 
-// Limits of the copies of mailboxes that are kept in memory.
-const (
-	// deltaLog is how many changes a session may lag behind before it compares
-	// whole lists instead of applying them one by one.
-	deltaLog = 1024
-	// maxIdleBoxes and maxIdleMessages bound the copies kept for mailboxes that
-	// nobody has selected at the moment; a message costs 16 octets.
-	maxIdleBoxes    = 1024
-	maxIdleMessages = 2 << 20
-)
+// viewLimits bound the copies of mailboxes that are kept in memory.
+type viewLimits struct {
+	// deltas and deltaRows are how many changes, and messages in them, a session
+	// may lag behind before it compares whole lists instead of applying the
+	// changes one by one. A row costs some 40 octets.
+	deltas, deltaRows int
+	// idleBoxes and idleMessages bound the copies kept for mailboxes that nobody
+	// has selected at the moment; a message costs 16 octets.
+	idleBoxes, idleMessages int
+	// recentBoxes is for how many mailboxes without a copy it is remembered
+	// which messages no session has been told of.
+	recentBoxes int
+}
+
+func defaultViewLimits() viewLimits {
+	return viewLimits{deltas: 1024, deltaRows: 32 << 10, idleBoxes: 1024, idleMessages: 2 << 20, recentBoxes: 64 << 10}
+}
 
 type boxKey struct {
 	acct mail.AccountID
@@ -31,8 +38,10 @@ type boxKey struct {
 // it applies idempotently: applying a change twice, or one that the snapshot has
 // already, alters nothing.
 type shared struct {
-	key  boxKey
-	refs int // guarded by viewTable.mu
+	key    boxKey
+	limits viewLimits
+	refs   int  // guarded by viewTable.mu
+	known  bool // recentFrom is set; guarded by viewTable.mu
 
 	// refresh serialises reading changes from the store.
 	refresh sync.Mutex
@@ -50,9 +59,11 @@ type shared struct {
 	flagSet []mail.Flags
 	flagIdx map[mail.Flags]uint32
 
-	// log holds the last changes; log[i] has number first+i.
+	// log holds the last changes; log[i] has number first+i. rows is how many
+	// messages are in them.
 	log   []delta
 	first uint64
+	rows  int
 
 	// recentFrom is the first UID that no session has been told about as recent
 	// (RFC 3501, 2.3.2).
@@ -67,44 +78,68 @@ type delta struct {
 	expunged mail.UIDSet
 }
 
+// rows is what the delta costs.
+func (d *delta) rows() int { return len(d.added) + len(d.flagged) + len(d.expunged) }
+
 // viewTable holds the shared copies of a process.
 type viewTable struct {
+	limits viewLimits
+
 	mu    sync.Mutex
 	boxes map[boxKey]*shared
 	idle  []*shared // refs == 0, least recently used first
+	// recent is the first UID that no session has been told of, of mailboxes of
+	// which there is no copy. It is lost with the process: RFC 3501 has no use
+	// for \Recent that would be worth a write to the store for each SELECT.
+	recent map[boxKey]mail.UID
 }
 
-func (t *viewTable) init() { t.boxes = make(map[boxKey]*shared) }
+func (t *viewTable) init() {
+	t.limits = defaultViewLimits()
+	t.boxes = make(map[boxKey]*shared)
+	t.recent = make(map[boxKey]mail.UID)
+}
 
 func (t *viewTable) acquire(key boxKey) *shared {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	sh := t.boxes[key]
 	if sh == nil {
-		sh = &shared{key: key, flagIdx: make(map[mail.Flags]uint32)}
+		sh = &shared{key: key, limits: t.limits, flagIdx: make(map[mail.Flags]uint32)}
 		t.boxes[key] = sh
-	}
-	if sh.refs == 0 {
+	} else if sh.refs == 0 {
 		t.idle = slices.DeleteFunc(t.idle, func(s *shared) bool { return s == sh })
 	}
 	sh.refs++
 	return sh
 }
 
-// release gives a copy back. A copy that is of no more use, because loading
-// failed or the mailbox is gone, is dropped.
-func (t *viewTable) release(sh *shared, drop bool) {
+// release gives a copy back.
+func (t *viewTable) release(sh *shared) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	sh.refs--
-	if drop && t.boxes[sh.key] == sh {
-		delete(t.boxes, sh.key)
-	}
 	if sh.refs > 0 || t.boxes[sh.key] != sh {
+		return
+	}
+	if !sh.known { // it was never loaded
+		delete(t.boxes, sh.key)
 		return
 	}
 	t.idle = append(t.idle, sh)
 	t.evict()
+}
+
+// forget drops the copy of a mailbox that is gone. Sessions that still have it
+// find out by themselves.
+func (t *viewTable) forget(key boxKey) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if sh := t.boxes[key]; sh != nil && sh.refs == 0 {
+		t.idle = slices.DeleteFunc(t.idle, func(s *shared) bool { return s == sh })
+	}
+	delete(t.boxes, key)
+	delete(t.recent, key)
 }
 
 func (t *viewTable) evict() {
@@ -112,9 +147,11 @@ func (t *viewTable) evict() {
 	for _, sh := range t.idle {
 		total += sh.len()
 	}
-	for len(t.idle) > maxIdleBoxes || total > maxIdleMessages && len(t.idle) > 0 {
-		total -= t.idle[0].len()
-		delete(t.boxes, t.idle[0].key)
+	for len(t.idle) > t.limits.idleBoxes || total > t.limits.idleMessages && len(t.idle) > 0 {
+		sh := t.idle[0]
+		total -= sh.len()
+		delete(t.boxes, sh.key)
+		t.noteRecent(sh.key, sh.unclaimed())
 		t.idle = slices.Delete(t.idle, 0, 1)
 	}
 }
@@ -126,7 +163,7 @@ func (sh *shared) len() int {
 }
 
 // sync brings the copy up to date with the store.
-func (sh *shared) sync(ctx context.Context, st Store) error {
+func (sh *shared) sync(ctx context.Context, st Store, t *viewTable) error {
 	sh.refresh.Lock()
 	defer sh.refresh.Unlock()
 	sh.mu.Lock()
@@ -136,7 +173,7 @@ func (sh *shared) sync(ctx context.Context, st Store) error {
 		if err := sh.load(ctx, st); err != nil {
 			return err
 		}
-		since = sh.to
+		since = sh.takeRecent(t)
 	}
 	set, err := st.Changes(ctx, sh.key.acct, sh.key.mbox, since)
 	if err != nil {
@@ -167,7 +204,6 @@ func (sh *shared) load(ctx context.Context, st Store) error {
 		sh.push(row.UID, row.ModSeq, row.Flags)
 	}
 	sh.to, sh.uidNext, sh.loaded = box.HighestModSeq, box.UIDNext, true
-	sh.recentFrom = box.UIDNext
 	return nil
 }
 
@@ -186,6 +222,22 @@ func (sh *shared) intern(f mail.Flags) uint32 {
 	sh.flagSet = append(sh.flagSet, f)
 	sh.flagIdx[f] = i
 	return i
+}
+
+// spareFlags is how many sets of flags may be kept that no message has any more.
+const spareFlags = 1024
+
+// compactFlags forgets sets of flags that are not in use. Without it a client that
+// makes up keywords would fill the memory.
+func (sh *shared) compactFlags() {
+	if len(sh.flagSet) <= spareFlags+2*len(sh.uids) {
+		return
+	}
+	old := sh.flagSet
+	sh.flagSet, sh.flagIdx = nil, make(map[mail.Flags]uint32)
+	for i, ref := range sh.flagRef {
+		sh.flagRef[i] = sh.intern(old[ref])
+	}
 }
 
 // find returns the position of a UID.
@@ -209,14 +261,27 @@ func (sh *shared) apply(set *store.ChangeSet) {
 	}
 	d.expunged = sh.remove(expunged)
 	sh.to = d.to
+	sh.compactFlags()
 	if len(d.added) == 0 && len(d.flagged) == 0 && len(d.expunged) == 0 {
 		return
 	}
 	sh.log = append(sh.log, d)
-	if over := len(sh.log) - deltaLog; over > 0 {
-		sh.log = slices.Delete(sh.log, 0, over)
-		sh.first += uint64(over)
+	sh.rows += d.rows()
+	sh.trimLog()
+}
+
+// trimLog forgets the oldest changes beyond the limits. A change of a whole big
+// mailbox is more than may be kept: then there is nothing left.
+func (sh *shared) trimLog() {
+	over := max(len(sh.log)-sh.limits.deltas, 0)
+	for i := range over {
+		sh.rows -= sh.log[i].rows()
 	}
+	for ; over < len(sh.log) && sh.rows > sh.limits.deltaRows; over++ {
+		sh.rows -= sh.log[over].rows()
+	}
+	sh.log = slices.Delete(sh.log, 0, over)
+	sh.first += uint64(over)
 }
 
 func (sh *shared) applyRow(d *delta, r mail.HotRow) {

@@ -3,6 +3,7 @@ package mailbox
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"mallard/internal/event"
 	"mallard/internal/mail"
@@ -43,15 +44,15 @@ func (s *Service) ByUse(ctx context.Context, acct mail.AccountID, use mail.Speci
 }
 
 // Create makes a mailbox. in.Path is canonicalised. With parents the missing
-// superior mailboxes are made first, as RFC 3501, 6.3.3 asks for, so that no
-// name ever stands below one that cannot be selected.
+// superior mailboxes are made first, as RFC 3501, 6.3.3 asks for, up to one that
+// exists.
 func (s *Service) Create(ctx context.Context, acct mail.AccountID, in mail.Mailbox, parents bool) (*mail.Mailbox, error) {
 	path, err := mail.CanonicalName(in.Path)
 	if err != nil {
 		return nil, err
 	}
 	if parents {
-		if err := s.createParents(ctx, acct, path); err != nil {
+		if err := s.createParents(ctx, acct, path, in.Retention); err != nil {
 			return nil, err
 		}
 	}
@@ -64,7 +65,9 @@ func (s *Service) Create(ctx context.Context, acct mail.AccountID, in mail.Mailb
 	return box, nil
 }
 
-func (s *Service) createParents(ctx context.Context, acct mail.AccountID, path string) error {
+// createParents makes the missing mailboxes above a path that is about to be
+// taken. Errors: Exists when it is taken already.
+func (s *Service) createParents(ctx context.Context, acct mail.AccountID, path string, retention time.Duration) error {
 	parent := mail.ParentName(path)
 	if parent == "" {
 		return nil
@@ -77,7 +80,7 @@ func (s *Service) createParents(ctx context.Context, acct mail.AccountID, path s
 	if _, err := s.store.MailboxByPath(ctx, acct, path); err == nil {
 		return mail.NewError(mail.CodeExists, "mailbox already exists")
 	}
-	_, err = s.Create(ctx, acct, mail.Mailbox{Path: parent, Subscribed: true}, true)
+	_, err = s.Create(ctx, acct, mail.Mailbox{Path: parent, Subscribed: true, Retention: retention}, true)
 	if mail.CodeOf(err) == mail.CodeExists {
 		return nil
 	}
@@ -99,17 +102,18 @@ func (s *Service) Rename(ctx context.Context, acct mail.AccountID, id mail.Mailb
 	if box.Path == mail.Inbox || box.Hidden {
 		return mail.NewError(mail.CodeForbidden, "this mailbox cannot be renamed")
 	}
+	if path == box.Path {
+		return mail.NewError(mail.CodeExists, "mailbox already exists")
+	}
 	if mail.IsInferior(path, box.Path) && inferiors {
 		return mail.NewError(mail.CodeInvalid, "a mailbox cannot be moved below itself")
 	}
 	renames := []store.Rename{{ID: id, Path: path}}
 	if inferiors {
-		more, err := s.inferiors(ctx, acct, box.Path, path)
-		if err != nil {
+		if renames, err = s.renameTree(ctx, acct, box, path); err != nil {
 			return err
 		}
-		renames = append(renames, more...)
-		if err := s.createParents(ctx, acct, path); err != nil {
+		if err := s.createParents(ctx, acct, path, box.Retention); err != nil {
 			return err
 		}
 	}
@@ -122,27 +126,38 @@ func (s *Service) Rename(ctx context.Context, acct mail.AccountID, id mail.Mailb
 	return nil
 }
 
-func (s *Service) inferiors(ctx context.Context, acct mail.AccountID, from, to string) ([]store.Rename, error) {
+// renameTree lists what a mailbox and those below it will be called. Errors:
+// Exists, so that a rename that cannot be done leaves no new superiors behind.
+func (s *Service) renameTree(ctx context.Context, acct mail.AccountID, top *mail.Mailbox, to string) ([]store.Rename, error) {
 	boxes, err := s.store.ListMailboxes(ctx, acct)
 	if err != nil {
 		return nil, err
 	}
 	var out []store.Rename
+	stays := make(map[string]bool)
 	for _, b := range boxes {
-		if !mail.IsInferior(b.Path, from) {
+		if b.ID != top.ID && !mail.IsInferior(b.Path, top.Path) {
+			stays[b.Path] = true
 			continue
 		}
-		path, err := mail.CanonicalName(to + b.Path[len(from):])
+		path, err := mail.CanonicalName(to + b.Path[len(top.Path):])
 		if err != nil {
 			return nil, err
 		}
 		out = append(out, store.Rename{ID: b.ID, Path: path})
 	}
+	for _, r := range out {
+		if stays[r.Path] {
+			return nil, mail.NewError(mail.CodeExists, "mailbox already exists")
+		}
+	}
 	return out, nil
 }
 
 // MoveInbox is what RENAME of INBOX means (RFC 3501, 6.3.5): a new mailbox is
-// made and gets all messages of INBOX, which stays and is empty.
+// made and gets all messages of INBOX, which stays and is empty. These are two
+// steps: when the second one fails, the new mailbox stays and is empty, which is
+// better than to delete what another session may have begun to use.
 func (s *Service) MoveInbox(ctx context.Context, acct mail.AccountID, name string) error {
 	inbox, err := s.store.MailboxByPath(ctx, acct, mail.Inbox)
 	if err != nil {
@@ -169,6 +184,7 @@ func (s *Service) Delete(ctx context.Context, acct mail.AccountID, id mail.Mailb
 	if err := s.store.DeleteMailbox(ctx, acct, id); err != nil {
 		return err
 	}
+	s.views.forget(boxKey{acct, id})
 	s.publish(ctx, event.Event{Account: acct, Kind: event.Drop, Mailbox: id})
 	s.changed(ctx, acct, id)
 	return nil

@@ -3,6 +3,7 @@ package mailbox
 import (
 	"context"
 	"iter"
+	"maps"
 	"slices"
 
 	"mallard/internal/mail"
@@ -21,16 +22,19 @@ type View struct {
 	uids []mail.UID // what the client knows; may share the array of sh.uids
 	pos  uint64     // number of the next delta to take over
 	told mail.ModSeq
+	// uidNext belongs to what Sync has learnt: a client takes messages with UIDs
+	// from there on for new ones, so it must not run ahead.
+	uidNext mail.UID
 
 	added    []mail.UID // not told yet, ascending
 	expunged mail.UIDSet
 	flagged  map[mail.UID]mail.ModSeq
-	// own holds flag changes that this session made and has told its client.
+	// own holds up to which mod-sequence the client knows the flags of a message
+	// already, where that is beyond told.
 	own map[mail.UID]mail.ModSeq
 
-	recent  mail.UIDSet
-	claim   bool // this session may take messages as recent from others
-	invalid bool
+	recent mail.UIDSet
+	claim  bool // this session may take messages as recent from others
 }
 
 // Update is what may be told to a client now, in this order.
@@ -66,8 +70,11 @@ func (u *Update) Empty() bool { return len(u.Expunged) == 0 && !u.Grown && len(u
 // Errors: NoMailbox.
 func (s *Service) View(ctx context.Context, acct mail.AccountID, mbox mail.MailboxID, claim bool) (*View, error) {
 	sh := s.views.acquire(boxKey{acct, mbox})
-	if err := sh.sync(ctx, s.store); err != nil {
-		s.views.release(sh, true)
+	if err := sh.sync(ctx, s.store, &s.views); err != nil {
+		if mail.CodeOf(err) == mail.CodeNoMailbox {
+			s.views.forget(sh.key)
+		}
+		s.views.release(sh)
 		return nil, err
 	}
 	v := &View{svc: s, sh: sh, claim: claim}
@@ -75,7 +82,7 @@ func (s *Service) View(ctx context.Context, acct mail.AccountID, mbox mail.Mailb
 	defer sh.mu.Unlock()
 	v.uids = slices.Clip(sh.uids)
 	v.pos = sh.first + uint64(len(sh.log))
-	v.told = sh.to
+	v.told, v.uidNext = sh.to, sh.uidNext
 	v.claimRecent(v.uids)
 	return v, nil
 }
@@ -83,40 +90,34 @@ func (s *Service) View(ctx context.Context, acct mail.AccountID, mbox mail.Mailb
 // Close releases the view.
 func (v *View) Close() {
 	if v.sh != nil {
-		v.svc.views.release(v.sh, v.invalid)
+		v.svc.views.release(v.sh)
 		v.sh = nil
-	}
-}
-
-// claimRecent must run with sh.mu held.
-func (v *View) claimRecent(uids []mail.UID) {
-	i, _ := slices.BinarySearch(uids, v.sh.recentFrom)
-	for _, u := range uids[i:] {
-		v.recent = v.recent.Append(u)
-	}
-	if n := len(uids); v.claim && n > 0 {
-		v.sh.recentFrom = max(v.sh.recentFrom, uids[n-1]+1)
 	}
 }
 
 // Sync learns what happened since the last call. It changes nothing that the
 // client can see; Take does. Errors: NoMailbox when the mailbox is gone.
-func (v *View) Sync(ctx context.Context) error {
-	if err := v.sh.sync(ctx, v.svc.store); err != nil {
-		v.invalid = v.invalid || mail.CodeOf(err) == mail.CodeNoMailbox
+func (v *View) Sync(ctx context.Context) error { return v.sync(ctx, func() {}) }
+
+// sync is Sync and then, in the same moment, a look at the copy.
+func (v *View) sync(ctx context.Context, look func()) error {
+	if err := v.sh.sync(ctx, v.svc.store, &v.svc.views); err != nil {
+		if mail.CodeOf(err) == mail.CodeNoMailbox {
+			v.svc.views.forget(v.sh.key)
+		}
 		return err
 	}
 	v.sh.mu.Lock()
 	defer v.sh.mu.Unlock()
 	if v.pos < v.sh.first {
 		v.compare()
-		return nil
+	} else {
+		for _, d := range v.sh.log[v.pos-v.sh.first:] {
+			v.takeDelta(&d)
+		}
 	}
-	for _, d := range v.sh.log[v.pos-v.sh.first:] {
-		v.takeDelta(&d)
-	}
-	v.pos = v.sh.first + uint64(len(v.sh.log))
-	v.told = v.sh.to
+	v.caughtUp()
+	look()
 	return nil
 }
 
@@ -137,7 +138,7 @@ func (v *View) takeDelta(d *delta) {
 }
 
 func (v *View) markFlagged(u mail.UID, ms mail.ModSeq) {
-	if v.own[u] == ms {
+	if ms <= v.own[u] {
 		return
 	}
 	if _, ok := slices.BinarySearch(v.uids, u); !ok {
@@ -165,26 +166,34 @@ func (v *View) markExpunged(u mail.UID) bool {
 func (v *View) compare() {
 	sh := v.sh
 	v.expunged, v.added = nil, nil
+	i := 0 // both lists are in order
 	for _, u := range v.uids {
-		if _, ok := sh.find(u); !ok {
+		for i < len(sh.uids) && sh.uids[i] < u {
+			i++
+		}
+		switch {
+		case i == len(sh.uids) || sh.uids[i] != u:
 			v.expunged = v.expunged.Append(u)
-		}
-	}
-	var last mail.UID
-	if n := len(v.uids); n > 0 {
-		last = v.uids[n-1]
-	}
-	for i, u := range sh.uids {
-		if u > last {
-			v.added = append(v.added, u)
-			continue
-		}
-		if sh.modSeqs[i] > v.told {
+			delete(v.flagged, u)
+		case sh.modSeqs[i] > v.told:
 			v.markFlagged(u, sh.modSeqs[i])
 		}
 	}
-	v.pos = sh.first + uint64(len(sh.log))
-	v.told = sh.to
+	i, known := sh.find(v.Last())
+	if known {
+		i++
+	}
+	v.added = slices.Clone(sh.uids[i:])
+}
+
+// caughtUp must run with sh.mu held.
+func (v *View) caughtUp() {
+	v.pos = v.sh.first + uint64(len(v.sh.log))
+	v.told, v.uidNext = v.sh.to, v.sh.uidNext
+	maps.DeleteFunc(v.own, func(_ mail.UID, ms mail.ModSeq) bool { return ms <= v.told })
+	if len(v.own) == 0 {
+		v.own = nil
+	}
 }
 
 // Take applies what Sync found and returns what the client must be told. Without
@@ -204,7 +213,6 @@ func (v *View) Take(expunge bool) Update {
 	v.takeAdded()
 	u.Exists, u.Recent = len(v.uids), v.recent.Count()
 	u.Flags = v.takeFlagged()
-	clear(v.own)
 	return u
 }
 
@@ -242,30 +250,21 @@ func (v *View) takeFlagged() []NumberedRow {
 		return nil
 	}
 	out := make([]NumberedRow, 0, len(v.flagged))
-	for uid := range v.flagged {
+	later := make(map[mail.UID]mail.ModSeq)
+	for uid, ms := range v.flagged {
 		i, ok := v.sh.find(uid)
 		seq, known := slices.BinarySearch(v.uids, uid)
-		if ok && known {
+		switch {
+		case !ok || !known:
+		case v.sh.modSeqs[i] < v.own[uid]:
+			later[uid] = ms // the client knows better than the copy
+		default:
 			out = append(out, NumberedRow{Seq: uint32(seq + 1), HotRow: v.sh.row(i)})
 		}
 	}
 	slices.SortFunc(out, func(a, b NumberedRow) int { return int(a.Seq) - int(b.Seq) })
-	clear(v.flagged)
+	v.flagged = later // a new one: the old one can be as large as the mailbox
 	return out
-}
-
-// NoteOwn records flag changes that this session made and tells its client
-// itself, so that the next Update does not tell them again.
-func (v *View) NoteOwn(rows []mail.HotRow) {
-	if v.own == nil {
-		v.own = make(map[mail.UID]mail.ModSeq, len(rows))
-	}
-	for _, r := range rows {
-		v.own[r.UID] = r.ModSeq
-		if v.flagged[r.UID] == r.ModSeq {
-			delete(v.flagged, r.UID)
-		}
-	}
 }
 
 // Mailbox returns the id of the mailbox.
@@ -300,17 +299,7 @@ func (v *View) Last() mail.UID {
 func (v *View) HighestModSeq() mail.ModSeq { return max(v.told, 1) }
 
 // UIDNext is the next UID of the mailbox as of the last Sync.
-func (v *View) UIDNext() mail.UID {
-	v.sh.mu.Lock()
-	defer v.sh.mu.Unlock()
-	return max(v.sh.uidNext, v.Last()+1)
-}
-
-// Recent reports whether a message is recent in this session.
-func (v *View) Recent(uid mail.UID) bool { return v.recent.Contains(uid) }
-
-// RecentCount is the number of recent messages.
-func (v *View) RecentCount() int { return v.recent.Count() }
+func (v *View) UIDNext() mail.UID { return v.uidNext }
 
 // Row returns the current flags and mod-sequence of a message, false when it is
 // gone.

@@ -1,0 +1,98 @@
+package mailbox
+
+import (
+	"context"
+	"slices"
+
+	"mallard/internal/mail"
+	"mallard/internal/store"
+)
+
+// UpdateFlags changes flags as the session of the view, which is not told of its
+// own change by the next Update. Unless silent is set, the caller tells its client
+// the flags of FlagResult.Existing itself. With silent the client is told nothing
+// and works out the flags: that goes well only when nobody else has changed them
+// since what it knows, so otherwise the next Update does tell them (RFC 3501,
+// 6.4.6).
+//
+// The view learns what happened before, as by Sync. Errors: those of
+// store.Messages.UpdateFlags.
+func (v *View) UpdateFlags(ctx context.Context, u store.FlagUpdate, silent bool) (*store.FlagResult, error) {
+	var before snapshot
+	if silent {
+		if err := v.sync(ctx, func() { before = v.sh.snapshot() }); err != nil {
+			return nil, err
+		}
+	}
+	res, err := v.svc.UpdateFlags(ctx, v.sh.key.acct, v.sh.key.mbox, u)
+	if err != nil {
+		return nil, err
+	}
+	if silent {
+		for _, r := range res.Changed {
+			if old, ok := before.flags(r.UID); ok && updated(old, &u) == r.Flags {
+				v.noteOwn(r)
+			}
+		}
+		return res, nil
+	}
+	for _, r := range res.Existing {
+		if !res.Modified.Contains(r.UID) {
+			v.Told(r)
+		}
+	}
+	return res, nil
+}
+
+// updated returns flags as an update makes them. Keywords that stay keep their
+// spelling.
+func updated(f mail.Flags, u *store.FlagUpdate) mail.Flags {
+	switch u.Mode {
+	case store.FlagsAdd:
+		return f.Add(u.Flags)
+	case store.FlagsRemove:
+		return f.Remove(u.Flags)
+	default:
+		return f.Remove(f.Remove(u.Flags)).Add(u.Flags)
+	}
+}
+
+// Told says that the client was told the flags of a message as of a mod-sequence,
+// so that the next Update does not tell them again.
+func (v *View) Told(r mail.HotRow) {
+	if ms, ok := v.flagged[r.UID]; ok && ms <= r.ModSeq {
+		delete(v.flagged, r.UID)
+	}
+	v.noteOwn(r)
+}
+
+func (v *View) noteOwn(r mail.HotRow) {
+	if _, known := v.Seq(r.UID); !known || r.ModSeq <= v.told {
+		return // it has not been told of at all, or Sync has learnt it before
+	}
+	if v.own == nil {
+		v.own = make(map[mail.UID]mail.ModSeq)
+	}
+	v.own[r.UID] = r.ModSeq
+}
+
+// snapshot is what the flags of a mailbox were at a moment. It costs four octets
+// for each message.
+type snapshot struct {
+	uids []mail.UID
+	refs []uint32
+	set  []mail.Flags
+}
+
+// snapshot must run with sh.mu held.
+func (sh *shared) snapshot() snapshot {
+	return snapshot{uids: slices.Clip(sh.uids), refs: slices.Clone(sh.flagRef), set: slices.Clip(sh.flagSet)}
+}
+
+func (s *snapshot) flags(uid mail.UID) (mail.Flags, bool) {
+	i, ok := slices.BinarySearch(s.uids, uid)
+	if !ok {
+		return mail.Flags{}, false
+	}
+	return s.set[s.refs[i]], true
+}
