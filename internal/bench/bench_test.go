@@ -6,6 +6,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"time"
 )
 
 func fakeOptions(f *fakeServer) Options {
@@ -103,6 +104,25 @@ func TestRunNoticesDamage(t *testing.T) {
 				t.Error("the report does not say that the workload failed")
 			}
 		})
+	}
+}
+
+// A long answer is read in batches; one that ends early must be an error all the same, and soon.
+func TestRunNoticesLossInLongAnswer(t *testing.T) {
+	o := fakeOptions(startFake(t, &fakeServer{store: func(n int, m []byte) []byte {
+		if n >= 290 {
+			return nil
+		}
+		return m
+	}}))
+	o.Workloads = []string{"lmtp-1"}
+	o.Scale = 0.15 // 450 messages, 1.8 MB
+	begin := time.Now()
+	if _, err := Run(t.Context(), o); err == nil || !strings.Contains(err.Error(), "came back 0 times, not 1") {
+		t.Fatalf("error is %v", err)
+	}
+	if took := time.Since(begin); took > 30*time.Second {
+		t.Errorf("it took %s to notice", took)
 	}
 }
 

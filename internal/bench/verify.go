@@ -44,6 +44,8 @@ func (b *bodyReader) fetch(set string) (int, error) {
 	if err != nil {
 		return 0, fmt.Errorf("send FETCH: %w", err)
 	}
+	batch := b.c.batch(b.corpus.Bytes())
+	defer batch.end()
 	messages := 0
 	for {
 		line, err := b.c.line()
@@ -51,6 +53,7 @@ func (b *bodyReader) fetch(set string) (int, error) {
 			return messages, fmt.Errorf("read the answer to FETCH: %w", err)
 		}
 		if size, ok := literalSize(line); ok {
+			batch.got(size)
 			if !bytes.Contains(line, []byte("BODY[] {")) {
 				return messages, fmt.Errorf("FETCH: a literal that was not asked for: %q", line)
 			}
