@@ -25,7 +25,8 @@ type point struct {
 type recorder struct {
 	disk     *Disk
 	stride   int
-	percents []int // of what was not synced that is kept
+	weak     []bool // operations that need not be durable when they are acknowledged
+	percents []int  // of what was not synced that is kept
 
 	mu     sync.Mutex
 	writes int
@@ -79,7 +80,8 @@ func runScript(t *testing.T, r *recorder) (*world, []*state) {
 	w := newWorld(s)
 	states := []*state{{}}
 	for _, o := range script() {
-		if out := w.do(o); out.infrastructure() || len(w.problems) > 0 {
+		out := w.do(o)
+		if out.infrastructure() || len(w.problems) > 0 {
 			t.Fatalf("%s: %v (%v) %q", o.name, out, out.err, w.problems)
 		}
 		st, err := dump(w.ctx, s)
@@ -87,12 +89,21 @@ func runScript(t *testing.T, r *recorder) (*world, []*state) {
 			t.Fatalf("after %s: %v", o.name, err)
 		}
 		states = append(states, st)
+		r.weak = append(r.weak, o.weak || out.nothing || out.err != nil)
 		r.acknowledge(w)
 	}
 	if err := s.Close(); err != nil {
 		t.Fatalf("close: %v", err)
 	}
 	return w, states
+}
+
+// scriptRun is what a run of the script left: the account, the state after each
+// number of operations, and which operations need not be durable.
+type scriptRun struct {
+	acct   mail.AccountID
+	states []*state
+	weak   []bool
 }
 
 // testCrash cuts the power at file operations all over the script.
@@ -105,6 +116,7 @@ func testCrash(t *testing.T, e Engine) {
 	runScript(t, dry)
 	r := &recorder{disk: e.New(t), stride: max(1, dry.writes/scale(12, 40, 5000)), percents: []int{0, 50, 100}}
 	w, states := runScript(t, r)
+	run := scriptRun{w.acct, states, r.weak}
 	t.Logf("%d file operations change the disk, %d crashes of 3 kinds", dry.writes, len(r.points))
 	if len(r.points) == 0 {
 		t.Fatal("no file operation was seen")
@@ -112,7 +124,7 @@ func testCrash(t *testing.T, e Engine) {
 	inParallel(t, len(r.points), func(i int) error {
 		p := r.points[i]
 		for percent, d := range p.disks {
-			if err := p.verify(e, d, w.acct, states, i%scale(10, 10, 3) == 0); err != nil {
+			if err := p.verify(e, d, run, i%scale(10, 10, 3) == 0); err != nil {
 				return fmt.Errorf("crash %d, before %s, after operation %d (%s), with %d%% of what was not synced: %w",
 					i, p.op, p.acked, script()[max(0, p.acked-1)].name, percent, err)
 			}
@@ -146,7 +158,7 @@ func inParallel(t *testing.T, n int, run func(i int) error) {
 
 // verify opens a disk after a crash and compares it with what was acknowledged.
 // With again set the power is cut while the store is being opened, too.
-func (p point) verify(e Engine, d *Disk, acct mail.AccountID, states []*state, again bool) error {
+func (p point) verify(e Engine, d *Disk, run scriptRun, again bool) error {
 	recovery := &recorder{disk: d, stride: scale(6, 4, 1), percents: []int{50}}
 	if again {
 		d.Intercept(recovery.hook)
@@ -158,7 +170,7 @@ func (p point) verify(e Engine, d *Disk, acct mail.AccountID, states []*state, a
 	}
 	for _, second := range recovery.points {
 		for percent, d := range second.disks {
-			if err := p.verify(e, d, acct, states, false); err != nil {
+			if err := p.verify(e, d, run, false); err != nil {
 				return errors.Join(fmt.Errorf("a second crash while opening, before %s, with %d%%: %w", second.op, percent, err), s.Close())
 			}
 		}
@@ -167,7 +179,7 @@ func (p point) verify(e Engine, d *Disk, acct mail.AccountID, states []*state, a
 	if err != nil {
 		return fmt.Errorf("the store does not fit together: %w", err)
 	}
-	if d := p.explain(st, states); d != "" {
+	if d := p.explain(st, run); d != "" {
 		return fmt.Errorf("the state is none that it may be; against what was acknowledged (-acknowledged +found):\n%s", d)
 	}
 	if err := check(e, s); err != nil {
@@ -176,7 +188,7 @@ func (p point) verify(e Engine, d *Disk, acct mail.AccountID, states []*state, a
 	if len(st.Accounts) > 0 {
 		// Nothing of what a client was told comes to mean something else.
 		after := newWorld(s)
-		after.acct, after.handed = acct, p.handed.clone()
+		after.acct, after.handed = run.acct, p.handed.clone()
 		after.opened(s)
 		if err := after.probe(); err != nil {
 			return fmt.Errorf("after opening: %w", err)
@@ -188,18 +200,31 @@ func (p point) verify(e Engine, d *Disk, acct mail.AccountID, states []*state, a
 // explain returns "" when the state is one that the crash may leave: that of the
 // last acknowledged operation, that of the one that was under way, or an earlier
 // one when only weak operations came after it.
-func (p point) explain(got *state, states []*state) string {
-	list := script()
-	diff := states[p.acked].differs(got)
-	for n := p.acked; diff != "" && n > 0 && list[n-1].weak; n-- {
-		if states[n-1].differs(got) == "" {
-			return ""
+func (p point) explain(got *state, run scriptRun) string {
+	states := run.states
+	may := []*state{states[p.acked]}
+	if p.acked+1 < len(states) {
+		may = append(may, states[p.acked+1])
+	}
+	for n := p.acked; n > 0 && run.weak[n-1]; n-- {
+		may = append(may, states[n-1])
+	}
+	for _, st := range may {
+		if st.same(got) {
+			return "" // the quick way, without a list of the differences
 		}
 	}
-	if diff != "" && p.acked+1 < len(states) && states[p.acked+1].differs(got) == "" {
-		return ""
+	first := ""
+	for _, st := range may {
+		d := st.differs(got)
+		if d == "" {
+			return ""
+		}
+		if first == "" {
+			first = d
+		}
 	}
-	return diff
+	return first
 }
 
 // check runs the engine's own check.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 
@@ -136,10 +137,26 @@ func digest(row *store.Row) (sum [sha256.Size]byte, err error) {
 	return sha256.Sum256(data), nil
 }
 
+// same reports whether another state is equal in every way, times written
+// differently not allowed for, and did not go back.
+func (st *state) same(o *state) bool {
+	return st.wentBack(o) == "" && reflect.DeepEqual(st.settled(), o.settled())
+}
+
 // differs returns how another state of the same store differs, "" when it does
 // not. What an engine may skip when it starts again (UIDNEXT, HIGHESTMODSEQ) must
 // not be smaller.
 func (st *state) differs(o *state) string {
+	if st.same(o) {
+		return ""
+	}
+	if back := st.wentBack(o); back != "" {
+		return back
+	}
+	return cmp.Diff(st.settled(), o.settled(), rowOptions())
+}
+
+func (st *state) wentBack(o *state) string {
 	for i, b := range st.Mailboxes {
 		if i < len(o.Mailboxes) && b.Row.ID == o.Mailboxes[i].Row.ID {
 			if got := o.Mailboxes[i].Row; got.UIDNext < b.Row.UIDNext || got.HighestModSeq < b.Row.HighestModSeq {
@@ -148,7 +165,17 @@ func (st *state) differs(o *state) string {
 			}
 		}
 	}
-	return cmp.Diff(st, o, rowOptions(), cmpopts.IgnoreFields(mail.Mailbox{}, "UIDNext", "HighestModSeq"))
+	return ""
+}
+
+// settled returns the state without what an engine may skip.
+func (st *state) settled() *state {
+	c := *st
+	c.Mailboxes = slices.Clone(st.Mailboxes)
+	for i := range c.Mailboxes {
+		c.Mailboxes[i].Row.UIDNext, c.Mailboxes[i].Row.HighestModSeq = 0, 0
+	}
+	return &c
 }
 
 // lowerSorted returns texts in lower case and order.
@@ -195,7 +222,7 @@ func (st *state) shape(acct mail.AccountID) *shape {
 	sh := &shape{}
 	for _, a := range st.Accounts {
 		if a.ID == acct {
-			sh.Used, sh.Main, sh.Tags = a.StorageUsed, a.Address, a.Tags
+			sh.Used, sh.Main, sh.Tags = a.StorageUsed, a.Address, append([]string(nil), a.Tags...)
 		}
 		sh.Accounts = append(sh.Accounts, a.Username)
 	}
@@ -233,4 +260,9 @@ func number(seen map[mail.ThreadID]int, id mail.ThreadID) int {
 }
 
 // differs returns how another shape differs.
-func (sh *shape) differs(o *shape) string { return cmp.Diff(sh, o, cmpopts.EquateEmpty()) }
+func (sh *shape) differs(o *shape) string {
+	if reflect.DeepEqual(sh, o) {
+		return "" // cmp is slow
+	}
+	return cmp.Diff(sh, o, cmpopts.EquateEmpty())
+}

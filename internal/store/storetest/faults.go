@@ -126,7 +126,7 @@ func (f *faultRun) script() error {
 		if want := f.model.do(o); out.String() != want.String() {
 			return fmt.Errorf("%s: %v (%v), the model says %v", o.name, out, out.err, want)
 		}
-		if out.err != nil {
+		if out.err != nil || out.nothing {
 			continue
 		}
 		if broken && f.breaker.full && !o.weak {

@@ -59,7 +59,8 @@ func TestMutants(t *testing.T) {
 			if m.find == "" {
 				run = "^TestMutant$/^(Append|Changes|Search)$"
 			}
-			cmd := exec.Command(os.Args[0], "-test.run="+run, "-test.short", "-rapid.nofailfile", "-rapid.shrinktime=0s")
+			cmd := exec.Command(os.Args[0], "-test.run="+run, "-test.short", "-rapid.nofailfile", "-rapid.shrinktime=0s",
+				"-rapid.checks=100", "-rapid.seed=1")
 			cmd.Env = append(os.Environ(), mutantEnv+"="+name)
 			out, err := cmd.CombinedOutput()
 			if (err == nil) != (m.find == "") || bytes.Contains(out, []byte("no tests to run")) {

@@ -61,6 +61,15 @@ type op struct {
 type outcome struct {
 	err  error
 	text string
+	// nothing says that the store did not change: such an operation does not make
+	// durable what came before it.
+	nothing bool
+}
+
+// unless marks an outcome as one without a change when n is zero.
+func (o outcome) unless(n int) outcome {
+	o.nothing = n == 0
+	return o
 }
 
 // did is the outcome of an operation that returned a result and an error.
@@ -196,7 +205,7 @@ func opAppend(path string, slack int64, in ...message) op {
 			w.handed.modSeq = before // the messages of one append may share one
 			w.saw(id, ap.UID, ap.ModSeq)
 		}
-		return did(err, "%d appended", len(out))
+		return did(err, "%d appended", len(out)).unless(len(out))
 	}}
 }
 
@@ -217,7 +226,7 @@ func opFlags(path string, at []int, u store.FlagUpdate) op {
 		if res.ModSeq > 0 {
 			w.sawModSeq(res.ModSeq, w.handed.modSeq)
 		}
-		return did(nil, "changed %v of %v", positions(all, hotUIDs(res.Changed)), positions(all, hotUIDs(res.Existing)))
+		return did(nil, "changed %v of %v", positions(all, hotUIDs(res.Changed)), positions(all, hotUIDs(res.Existing))).unless(len(res.Changed))
 	}}
 }
 
@@ -249,7 +258,7 @@ func opCopy(from, to string, at []int, move bool, slack int64) op {
 				w.sawModSeq(res.SourceModSeq, before)
 			}
 		}
-		return did(nil, "copied %v", positions(all, res.From))
+		return did(nil, "copied %v", positions(all, res.From)).unless(len(res.To))
 	}}
 }
 
@@ -287,7 +296,7 @@ func opExpunge(path string, at []int, onlyDeleted bool) op {
 		if len(res.UIDs) > 0 {
 			w.sawModSeq(res.ModSeq, w.handed.modSeq)
 		}
-		return did(nil, "expunged %v", positions(all, collect(res.UIDs)))
+		return did(nil, "expunged %v", positions(all, collect(res.UIDs))).unless(len(res.UIDs))
 	}}
 }
 
@@ -399,7 +408,7 @@ func opDeleteAddress(address string) op {
 			return outcome{err: err}
 		}
 		if len(rows) == 0 {
-			return did(nil, "nothing to delete")
+			return did(nil, "nothing to delete").unless(0)
 		}
 		return did(w.s.DeleteAddress(w.ctx, rows[0].ID), "deleted")
 	}}
