@@ -44,7 +44,7 @@ func (b *bodyReader) fetch(set string) (int, error) {
 	if err != nil {
 		return 0, fmt.Errorf("send FETCH: %w", err)
 	}
-	batch := b.c.batch(b.corpus.Bytes())
+	batch := b.c.batch(b.coming())
 	defer batch.end()
 	messages := 0
 	for {
@@ -67,6 +67,14 @@ func (b *bodyReader) fetch(set string) (int, error) {
 			return messages, err
 		}
 	}
+}
+
+// coming is what a mailbox with the whole corpus in it gives at least. Of a part of it nothing is known.
+func (b *bodyReader) coming() int64 {
+	if b.c.exists < b.corpus.Len() {
+		return 0
+	}
+	return b.corpus.Bytes()
 }
 
 // headLimit is how much a server may put before a message.
