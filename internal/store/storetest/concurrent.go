@@ -473,16 +473,27 @@ func accountLife(ctx context.Context, s store.Store, view string, st store.Stage
 // a message can read it.
 func concurrentSharedContent(f *fixture) {
 	contents := []*store.Content{
-		multipart("one", attachment(100_000, 76, "\r\n", 61)),
-		multipart("two", attachment(100_000, 72, "\r\n", 61)),
-		multipart("three", attachment(100_000, 76, "\n", 62), attachment(100_000, 76, "\r\n", 61)),
+		multipart("one", attachment(200_000, 76, "\r\n", 61)),
+		multipart("two", attachment(200_000, 72, "\r\n", 61)),
+		multipart("three", attachment(200_000, 76, "\n", 62), attachment(200_000, 76, "\r\n", 61)),
 	}
 	var want [][]byte
 	for _, c := range contents {
 		want = append(want, sourceOf(c))
 	}
 	box := f.inbox
-	f.parallel(4, func(i int) error {
+	var left atomic.Int32
+	left.Store(4)
+	f.parallel(5, func(i int) error {
+		if i == 4 { // what nobody has any more is removed meanwhile
+			for f.engine.Maintain != nil && left.Load() > 0 {
+				if err := f.engine.Maintain(f.ctx, f.s); err != nil {
+					return err
+				}
+			}
+			return nil
+		}
+		defer left.Add(-1)
 		rng := rand.New(rand.NewPCG(3, uint64(i)))
 		for range scale(10, 30, 500) {
 			k := rng.IntN(len(contents))

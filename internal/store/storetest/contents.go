@@ -175,7 +175,7 @@ func contentSameAttachment(f *fixture) {
 	var uids []mail.UID
 	for i, width := range []int{76, 60, 76, 72, 1000, 76} {
 		newline := []string{"\r\n", "\n"}[i/3]
-		c := multipart(fmt.Sprint("same ", i), attachment(100_000, width, newline, 33), part{typ: "text/plain", encoding: "7bit", body: fmt.Sprint(i)})
+		c := multipart(fmt.Sprint("same ", i), attachment(200_000, width, newline, 33), part{typ: "text/plain", encoding: "7bit", body: fmt.Sprint(i)})
 		want = append(want, sourceOf(c))
 		uids = append(uids, f.append(f.inbox, c, store.Append{}).UID)
 	}
@@ -193,6 +193,7 @@ func contentSameAttachment(f *fixture) {
 			}
 		}
 		f.expunge(f.inbox, uids[i])
+		f.maintain()
 	}
 }
 

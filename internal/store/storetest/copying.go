@@ -27,7 +27,7 @@ func copyCases() []caseFunc {
 
 // rich appends messages that differ in everything.
 func (f *fixture) rich(mbox mail.MailboxID) []store.Appended {
-	contents := []*store.Content{note(1), multipart("rich", attachment(90_000, 76, "\r\n", 7)), content([]byte("no header"), "7bit"), thread("t", "a@b")}
+	contents := []*store.Content{note(1), multipart("rich", attachment(200_000, 76, "\r\n", 7)), content([]byte("no header"), "7bit"), thread("t", "a@b")}
 	var out []store.Appended
 	for i, c := range contents {
 		out = append(out, f.append(mbox, c, store.Append{
@@ -189,6 +189,7 @@ func copyOriginalGoes(f *fixture) {
 	_, err = f.s.Expunge(f.ctx, f.acct, src.ID, ranges(1, 2), false)
 	f.must(err)
 	f.must(f.s.DeleteMailbox(f.ctx, f.acct, src.ID))
+	f.maintain()
 	for u, w := range want {
 		if got := f.content(dst.ID, u); string(got) != string(w) {
 			f.Errorf("UID %d is %q, want %q", u, cut(got), cut(w))

@@ -69,7 +69,7 @@ func (r *recorder) acknowledge(w *world) {
 
 // runScript runs the script and returns the state after each of its operations,
 // beginning with the empty store.
-func runScript(t *testing.T, r *recorder) (*world, []*state) {
+func runScript(t *testing.T, e Engine, r *recorder) (*world, []*state) {
 	t.Helper()
 	r.disk.Intercept(r.hook)
 	defer r.disk.Intercept(nil)
@@ -77,7 +77,7 @@ func runScript(t *testing.T, r *recorder) (*world, []*state) {
 	if err != nil {
 		t.Fatalf("open: %v", err)
 	}
-	w := newWorld(s)
+	w := newWorld(e, s)
 	states := []*state{{}}
 	for _, o := range script() {
 		out := w.do(o)
@@ -113,9 +113,9 @@ func testCrash(t *testing.T, e Engine) {
 		t.Skip("the engine cannot crash")
 	}
 	dry := &recorder{disk: disk}
-	runScript(t, dry)
+	runScript(t, e, dry)
 	r := &recorder{disk: e.New(t), stride: max(1, dry.writes/scale(12, 40, 5000)), percents: []int{0, 50, 100}}
-	w, states := runScript(t, r)
+	w, states := runScript(t, e, r)
 	run := scriptRun{w.acct, states, r.weak}
 	t.Logf("%d file operations change the disk, %d crashes of 3 kinds", dry.writes, len(r.points))
 	if len(r.points) == 0 {
@@ -187,7 +187,7 @@ func (p point) verify(e Engine, d *Disk, run scriptRun, again bool) error {
 	}
 	if len(st.Accounts) > 0 {
 		// Nothing of what a client was told comes to mean something else.
-		after := newWorld(s)
+		after := newWorld(e, s)
 		after.acct, after.handed = run.acct, p.handed.clone()
 		after.opened(s)
 		if err := after.probe(); err != nil {

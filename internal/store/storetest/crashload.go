@@ -37,6 +37,7 @@ func testCrashLoad(t *testing.T, e Engine) {
 		l.accounts, l.boxes = append(l.accounts, a.ID), append(l.boxes, b.ID)
 	}
 	disk.Intercept(l.hook)
+	l.maintain = e.Maintain
 	l.deliver(t, s, scale(8, 20, 50))
 	disk.Intercept(nil)
 	if err := s.Close(); err != nil {
@@ -61,6 +62,7 @@ type load struct {
 	every    int
 	accounts []mail.AccountID
 	boxes    []mail.MailboxID
+	maintain func(ctx context.Context, s store.Store) error // may be nil
 
 	mu     sync.Mutex
 	writes int
@@ -125,7 +127,7 @@ func (l *load) one(s store.Store, session, i int) error {
 	name := fmt.Sprintf("session %d message %d", session, i)
 	c := content([]byte("Subject: "+name+"\r\n\r\n"+strings.Repeat(name+"\r\n", i%40)), "7bit")
 	if i%5 == 4 {
-		c = multipart(name, attachment(90_000, 76, "\r\n", uint64(i%2)))
+		c = multipart(name, attachment(200_000, 76, "\r\n", uint64(i%2)))
 	}
 	sum := sha256.Sum256(sourceOf(c))
 	l.mu.Lock()
@@ -136,6 +138,11 @@ func (l *load) one(s store.Store, session, i int) error {
 		return err
 	}
 	defer st.Close()
+	if l.maintain != nil && i%4 == session {
+		if err := l.maintain(ctx, s); err != nil {
+			return fmt.Errorf("maintain: %w", err)
+		}
+	}
 	for k, acct := range l.accounts {
 		out, err := s.Append(ctx, acct, l.boxes[k], []store.Append{{Staged: st}})
 		if err != nil {

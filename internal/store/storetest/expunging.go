@@ -89,6 +89,7 @@ func expungeOpenBody(f *fixture) {
 	_, err := f.s.Expunge(f.ctx, f.acct, f.inbox, mail.AllUIDs(), false)
 	f.must(err)
 	f.fill(f.inbox, 5)
+	f.maintain()
 	f.sameBodies(bodies, want)
 }
 
@@ -99,6 +100,7 @@ func expungeDeletedMailboxBody(f *fixture) {
 	b, err := f.s.Open(f.ctx, f.acct, box.ID, a.UID)
 	f.must(err)
 	f.must(f.s.DeleteMailbox(f.ctx, f.acct, box.ID))
+	f.maintain()
 	f.sameBodies([]store.Body{b}, [][]byte{want})
 }
 

@@ -91,7 +91,7 @@ func (f *faultRun) run() error {
 	f.disk.Intercept(f.breaker.hook)
 	s, err := f.disk.Open()
 	if err == nil {
-		f.w, f.model = newWorld(s), replay(nil)
+		f.w, f.model = newWorld(f.e, s), replay(nil)
 		err = f.script()
 		// What Close says about a broken disk is the engine's business; that it
 		// returns is all that is asked.
@@ -99,7 +99,7 @@ func (f *faultRun) run() error {
 	} else if f.breaker.broke() == "" {
 		return fmt.Errorf("open: %w", err)
 	} else {
-		f.w, err = newWorld(nil), nil
+		f.w, err = newWorld(f.e, nil), nil
 	}
 	f.disk.Intercept(nil)
 	if err != nil {
@@ -188,7 +188,7 @@ func (f *faultRun) afterwards() error {
 	if err != nil {
 		return fmt.Errorf("open after the fault: %w", err)
 	}
-	again := newWorld(s)
+	again := newWorld(f.e, s)
 	again.acct, again.handed = f.w.acct, f.w.handed.clone()
 	st, err := dump(again.ctx, s)
 	if err != nil {

@@ -68,6 +68,17 @@ func (f *fixture) reopen() {
 	f.open()
 }
 
+// maintain does the engine's background work now.
+func (f *fixture) maintain() {
+	f.Helper()
+	if f.engine.Maintain == nil {
+		return
+	}
+	if err := f.engine.Maintain(f.ctx, f.s); err != nil {
+		f.Fatalf("maintain: %v", err)
+	}
+}
+
 // must ends the test when err is not nil.
 func (f *fixture) must(err error) {
 	f.Helper()

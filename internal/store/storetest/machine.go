@@ -52,7 +52,7 @@ func testMachine(t *testing.T, e Engine) {
 		tb := &scope{TB: t}
 		defer tb.end()
 		m := &machine{rt: rt, engine: e, disk: e.New(tb)}
-		m.w = newWorld(m.open())
+		m.w = newWorld(e, m.open())
 		defer func() { m.close() }()
 		m.model = replay(nil)
 		m.do(opCreateAccount("user", true))
@@ -76,7 +76,7 @@ func setFlag(t *testing.T, name string, value any) {
 
 // replay does operations to a new model.
 func replay(history []op) *world {
-	w := newWorld(memstore.New(memstore.Options{}))
+	w := newWorld(Engine{}, memstore.New(memstore.Options{}))
 	for _, o := range history {
 		w.do(o)
 	}
@@ -241,7 +241,7 @@ func machineContent(kind, n int) *store.Content {
 	case 1:
 		return multipart("m", attachment(3000*n, 76, "\r\n", uint64(n)))
 	case 2:
-		return multipart("large", attachment(70_000, 76-n%2, "\r\n", 1), part{typ: "text/plain", encoding: "8bit", body: strings.Repeat("t", n)})
+		return multipart("large", attachment(150_000, 76-n%2, "\r\n", 1), part{typ: "text/plain", encoding: "8bit", body: strings.Repeat("t", n)})
 	case 3:
 		return thread(fmt.Sprint("s", n%2), fmt.Sprintf("%d@x", n), fmt.Sprintf("root%d@x", n%2))
 	}
@@ -268,6 +268,7 @@ func (m *machine) actions() map[string]func(*rapid.T) {
 		},
 		"mailboxes": m.mailboxes,
 		"accounts":  m.accounts,
+		"maintain":  func(*rapid.T) { m.do(opMaintain()) },
 		"reopen":    m.reopen,
 		"crash":     m.crash,
 	}

@@ -14,10 +14,10 @@ func script() []op {
 		sys := mail.NewFlags(0, flags...)
 		return message{content: func() *store.Content { return note(n) }, Append: store.Append{Flags: sys, InternalDate: testDate(n), MetaData: `{"n":1}`}}
 	}
-	large := func(seed uint64, width int) message {
+	large := func(seed uint64, size, width int) message {
 		return message{
 			content: func() *store.Content {
-				return multipart("large", attachment(120_000, width, "\r\n", seed), part{typ: "text/plain", encoding: "7bit", body: "x"})
+				return multipart("large", attachment(size, width, "\r\n", seed), part{typ: "text/plain", encoding: "7bit", body: "x"})
 			},
 			Append: store.Append{Prefix: []byte("Delivered-To: u\r\n"), InternalDate: testDate(int(seed))},
 		}
@@ -29,17 +29,17 @@ func script() []op {
 	return []op{
 		opCreateAccount("user", true),
 		opAppend("INBOX", noQuota, small(1, "first")),
-		opAppend("INBOX", noQuota, small(2), large(1, 76), small(3)),
+		opAppend("INBOX", noQuota, small(2), large(1, 300_000, 76), small(3)),
 		opFlags("INBOX", []int{0, 1}, seen),
 		opFlags("INBOX", []int{2}, store.FlagUpdate{Mode: store.FlagsReplace, Flags: mail.NewFlags(mail.Deleted)}),
 		opCreate("a/b", 0),
 		opCopy("INBOX", "a", []int{0, 1, 2, 3}, false, noQuota),
-		opAppend("a", noQuota, large(1, 72)), // the same file, wrapped differently
+		opAppend("a", noQuota, large(1, 300_000, 72)), // the same file, wrapped differently
 		opExpunge("INBOX", []int{0, 1, 2, 3}, true),
 		opCopy("INBOX", "a/b", []int{0, 1}, true, noQuota),
 		opRename("a", "new", "a/b", "new/b"),
-		opAppend("new", 0, large(2, 76)), // exactly the quota
-		opAppend("new", -1, small(4)),    // refused
+		opAppend("new", 0, large(2, 90_000, 76)), // exactly the quota
+		opAppend("new", -1, small(4)),            // refused
 		opUpdateMailbox("new", mail.UseSent, false),
 		opAddress("second@example.com", true),
 		opUpdateAccount("tag"),
@@ -51,9 +51,12 @@ func script() []op {
 		opDelete("new/b"),
 		opCreate("new/b", 0),
 		opDeleteAccount("other"),
+		opMaintain(),
 		opRecord("key", "value"),
 		opCopy("new", "INBOX", []int{0, 1, 2}, true, noQuota),
 		opExpunge("INBOX", []int{0, 1, 2, 3, 4, 5}, false),
+		opMaintain(),
+		opAppend("INBOX", noQuota, large(1, 300_000, 76)), // comes again
 		opAppend("INBOX", noQuota, small(5), small(6)),
 		opRecord("key", ""),
 	}

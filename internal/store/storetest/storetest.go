@@ -38,6 +38,11 @@ type Engine struct {
 	// Check verifies all that an engine can verify of a store, checksums and
 	// counters included; nil when there is no such thing.
 	Check func(ctx context.Context, s store.Store) error
+	// Maintain does at once what an engine does in the background from time to time,
+	// such as removing content that no message has any more, and returns when it is
+	// done; nil when there is no such thing. The suite calls it beside other
+	// operations and crashes in the middle of it.
+	Maintain func(ctx context.Context, s store.Store) error
 	// Debts are the cases that the engine does not pass yet, with the reason.
 	// Naming one that does not exist fails the run.
 	Debts []Debt

@@ -22,6 +22,8 @@ type world struct {
 	copies map[mail.MailboxID][]*follower
 	handed handed
 	head   mail.JournalID // of the journal when it was last read
+	// maintain is that of the engine; nil for the model.
+	maintain func(ctx context.Context, s store.Store) error
 	// problems are broken promises that no error code tells.
 	problems []string
 }
@@ -41,9 +43,9 @@ func (h handed) clone() handed {
 	return h
 }
 
-func newWorld(s store.Store) *world {
+func newWorld(e Engine, s store.Store) *world {
 	return &world{
-		ctx: context.Background(), s: s,
+		ctx: context.Background(), s: s, maintain: e.Maintain,
 		copies: make(map[mail.MailboxID][]*follower),
 		handed: handed{uids: make(map[mail.MailboxID]mail.UID)},
 	}
@@ -420,6 +422,20 @@ func opRecord(key, value string) op {
 			return did(w.s.PutRecord(w.ctx, "kind", key, nil), "removed")
 		}
 		return did(w.s.PutRecord(w.ctx, "kind", key, []byte(value)), "put")
+	}}
+}
+
+// opMaintain does the engine's background work.
+func opMaintain() op {
+	return op{name: "maintain", weak: true, run: func(w *world) outcome {
+		if w.maintain == nil {
+			return did(nil, "maintained").unless(0)
+		}
+		err := w.maintain(w.ctx, w.s)
+		if err != nil && mail.CodeOf(err) == mail.CodeInternal { // it is no method of the contract
+			err = mail.WrapError(mail.CodeUnavailable, "", err)
+		}
+		return did(err, "maintained").unless(0)
 	}}
 }
 
