@@ -24,6 +24,7 @@ type fakeServer struct {
 	store        func(serial int, msg []byte) []byte // what is kept for the n-th message; nil drops it
 	prepend      string
 	literals     bool // envelope strings as literals
+	fetchAtMost  int  // messages that a FETCH gives, whatever EXISTS says; 0: all
 
 	mu      sync.Mutex
 	boxes   map[string][][]byte
@@ -205,6 +206,9 @@ func (f *fakeServer) fetch(w *bufio.Writer, name, args string) {
 	box := slices.Clone(f.boxes[name])
 	f.mu.Unlock()
 	for i, msg := range box {
+		if f.fetchAtMost > 0 && i >= f.fetchAtMost {
+			return
+		}
 		if strings.Contains(args, "BODY.PEEK[]") {
 			fmt.Fprintf(w, "* %d FETCH (BODY[] {%d}\r\n", i+1, len(msg))
 			w.Write(msg)
