@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"time"
 
 	"mallard/internal/imap/imapwire"
@@ -22,7 +23,11 @@ func (s *session) append(ctx context.Context, cmd *imapwire.Command, a *imapwire
 	if err != nil {
 		return s.tryCreate(ctx, cmd, err)
 	}
-	in, done, err := s.receive(ctx, a)
+	room, err := s.room(ctx)
+	if err != nil {
+		return err
+	}
+	in, done, err := s.receive(ctx, a, room)
 	defer done()
 	if err != nil {
 		return err
@@ -38,9 +43,19 @@ func (s *session) append(ctx context.Context, cmd *imapwire.Command, a *imapwire
 	return s.ok(ctx, cmd, imapwire.CodeAppendUID(uint32(out[0].UIDValidity), uids))
 }
 
-// receive reads and stages the messages of an APPEND. done releases them and is
-// never nil.
-func (s *session) receive(ctx context.Context, a *imapwire.Append) (in []store.Append, done func(), err error) {
+// room is how many octets the account may still store. The store has the last
+// word; this spares the client, and the disk, messages that cannot be stored.
+func (s *session) room(ctx context.Context) (int64, error) {
+	used, allowed, err := s.srv.o.Accounts.Quota(ctx, s.acct.ID)
+	if err != nil || allowed <= 0 {
+		return math.MaxInt64, err
+	}
+	return allowed - used, nil
+}
+
+// receive reads and stages the messages of an APPEND, up to so many octets. done
+// releases them and is never nil.
+func (s *session) receive(ctx context.Context, a *imapwire.Append, room int64) (in []store.Append, done func(), err error) {
 	var closers []io.Closer
 	done = func() {
 		for _, c := range closers {
@@ -59,6 +74,9 @@ func (s *session) receive(ctx context.Context, a *imapwire.Append) (in []store.A
 		}
 		if len(in) == maxMultiAppend {
 			return nil, done, mail.NewError(mail.CodeLimit, fmt.Sprintf("at most %d messages in one APPEND", maxMultiAppend))
+		}
+		if room -= m.Size; room < 0 {
+			return nil, done, mail.NewError(mail.CodeOverQuota, "The account has no room for this message")
 		}
 		one, staged, err := s.receiveOne(ctx, m)
 		if err != nil {

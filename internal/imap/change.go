@@ -3,7 +3,6 @@ package imap
 import (
 	"context"
 	"fmt"
-	"slices"
 
 	"mallard/internal/imap/imapwire"
 	"mallard/internal/mail"
@@ -52,14 +51,17 @@ func flagMode(m imapwire.StoreMode) store.FlagMode {
 }
 
 // tellStored answers with the new flags. With .SILENT only mod-sequences are
-// told, and only to clients that know them (RFC 7162, 3.1.3).
+// told, and only to clients that know them; a conditional STORE tells them of
+// every message that it was done to (RFC 7162, 3.1.3).
 func (s *session) tellStored(cmd *imapwire.Command, a *imapwire.Store, res *store.FlagResult) {
 	rows := res.Existing
 	if a.Silent {
 		if !s.enabled.condStore {
 			return
 		}
-		rows = res.Changed
+		if a.UnchangedSince == nil {
+			rows = res.Changed
+		}
 	}
 	for _, r := range rows {
 		seq, ok := s.view.Seq(r.UID)
@@ -164,19 +166,17 @@ func (s *session) markSeen(ctx context.Context, set mail.UIDSet) (mail.UIDSet, e
 	if len(unseen) == 0 {
 		return nil, nil
 	}
+	// Each message tells its flags with its text. Should it not come to that, the
+	// change is told like that of somebody else.
 	res, err := s.srv.o.Mailboxes.UpdateFlags(ctx, s.acct.ID, s.view.Mailbox(), store.FlagUpdate{
 		UIDs: unseen, Mode: store.FlagsAdd, Flags: mail.NewFlags(mail.Seen), Origin: s.id,
 	})
 	if err != nil {
 		return nil, err
 	}
+	var changed mail.UIDSet
 	for _, r := range res.Changed {
-		s.view.Told(r)
+		changed = changed.Append(r.UID)
 	}
-	return unseen, nil
-}
-
-// hasFlags reports whether FLAGS is among the items.
-func hasFlags(items []imapwire.FetchItem) bool {
-	return slices.ContainsFunc(items, func(i imapwire.FetchItem) bool { return i.Kind == imapwire.FetchFlags })
+	return changed, nil
 }

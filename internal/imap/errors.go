@@ -7,6 +7,9 @@ import (
 	"mallard/internal/mail"
 )
 
+// codeCorruption says that stored data is damaged (RFC 5530, 3).
+const codeCorruption imapwire.Code = "CORRUPTION"
+
 // responseCode maps the code of an error to a response code (RFC 5530). This is
 // the one place where codes of the mail store meet those of IMAP.
 func responseCode(c mail.Code) imapwire.Code {
@@ -29,7 +32,9 @@ func responseCode(c mail.Code) imapwire.Code {
 		return imapwire.CodeAuthorizationFailed
 	case mail.CodeUnavailable, mail.CodeConflict, mail.CodeNoSpace, mail.CodeCanceled:
 		return imapwire.CodeUnavailable
-	case mail.CodeInternal, mail.CodeCorrupt:
+	case mail.CodeCorrupt:
+		return codeCorruption
+	case mail.CodeInternal:
 	}
 	return imapwire.CodeServerBug
 }

@@ -21,8 +21,10 @@ type fetching struct {
 	s     *session
 	uid   bool // UID FETCH
 	items []imapwire.FetchItem
+	plan  []extent    // of the current message, one for each item
 	seen  mail.UIDSet // messages that get \Seen by this command
 	count int         // messages told
+	bad   int         // messages that are damaged in the store
 	seq   int         // position in the list of UIDs, to find numbers quickly
 	buf   []byte
 }
@@ -37,25 +39,55 @@ func (s *session) fetch(ctx context.Context, cmd *imapwire.Command, a *imapwire.
 		return &imapwire.Error{Kind: imapwire.Bad, Text: "VANISHED and PARTIAL are not enabled"}
 	}
 	f := &fetching{s: s, uid: cmd.UID, items: s.fetchItems(cmd, a)}
+	f.plan = make([]extent, len(f.items))
 	if i := slices.IndexFunc(f.items, unsupported); i >= 0 {
 		return &imapwire.Error{Kind: imapwire.Bad, Text: "Data item " + f.items[i].String() + " is not supported"}
 	}
+	if a.ChangedSince != nil {
+		// Before \Seen is set, which changes the messages.
+		if set, err = s.changedSince(ctx, set, mail.ModSeq(*a.ChangedSince)); err != nil {
+			return err
+		}
+	}
+	asked := s.known(set)
 	if !s.readOnly && slices.ContainsFunc(f.items, func(i imapwire.FetchItem) bool { return i.SetsSeen() }) {
 		if f.seen, err = s.markSeen(ctx, set); err != nil {
 			return err
 		}
 	}
-	if err := f.run(ctx, set, a.ChangedSince); err != nil {
+	if err := f.run(ctx, set); err != nil {
 		return err
 	}
-	if !cmd.UID && a.ChangedSince == nil && f.count < s.known(set) {
-		if err := s.tell(ctx, false); err != nil {
+	return f.complete(ctx, cmd, asked)
+}
+
+// complete ends a FETCH that asked for so many messages that the client knows.
+func (f *fetching) complete(ctx context.Context, cmd *imapwire.Command, asked int) error {
+	s := f.s
+	switch {
+	case f.bad > 0:
+		return mail.NewError(mail.CodeCorrupt, "Some of the messages are damaged in the store")
+	case !cmd.UID && f.count < asked:
+		if err := s.tell(ctx, false); err != nil || s.done {
 			return err
 		}
 		s.w.NO(cmd.Tag, imapwire.CodeExpungeIssued, "Some of the messages no longer exist")
 		return nil
 	}
 	return s.ok(ctx, cmd, "")
+}
+
+// changedSince returns the messages of a set that changed after a mod-sequence.
+func (s *session) changedSince(ctx context.Context, set mail.UIDSet, since mail.ModSeq) (mail.UIDSet, error) {
+	var out mail.UIDSet
+	q := store.FetchQuery{UIDs: set, ChangedSince: since}
+	for row, err := range s.srv.o.Mailboxes.Fetch(ctx, s.acct.ID, s.view.Mailbox(), q) {
+		if err != nil {
+			return nil, err
+		}
+		out = out.Append(row.UID)
+	}
+	return out, nil
 }
 
 func unsupported(i imapwire.FetchItem) bool {
@@ -75,50 +107,85 @@ func (s *session) fetchItems(cmd *imapwire.Command, a *imapwire.Fetch) []imapwir
 	if a.ChangedSince != nil && !has(imapwire.FetchModSeq) {
 		items = append(items, imapwire.FetchItem{Kind: imapwire.FetchModSeq})
 	}
-	if has(imapwire.FetchModSeq) {
+	if a.ChangedSince != nil || has(imapwire.FetchModSeq) {
 		s.enabled.condStore = true
 	}
 	return items
 }
 
-func (f *fetching) run(ctx context.Context, set mail.UIDSet, changedSince *uint64) error {
+// run tells all messages of a set that the client knows. What has come since it
+// was told the number of messages has no sequence number yet.
+func (f *fetching) run(ctx context.Context, set mail.UIDSet) error {
 	q := store.FetchQuery{Fields: fields(f.items)}
-	if changedSince != nil {
-		q.ChangedSince = mail.ModSeq(*changedSince)
-	}
-	// What has come since the client was told the number of messages has no
-	// sequence number yet.
-	last := f.s.view.Last()
-	uids := f.s.view.UIDs()
+	uids, n := f.s.view.UIDs(), 0
 	for _, r := range set {
 		from, _ := slices.BinarySearch(uids, r.First)
 		for from < len(uids) && uids[from] <= r.Last {
-			to := min(from+fetchBatch, len(uids))
-			q.UIDs = mail.UIDSet{{First: uids[from], Last: min(r.Last, uids[to-1], last)}}
-			if err := f.batch(ctx, q); err != nil {
-				return err
+			if n == fetchBatch {
+				if err := f.batch(ctx, q); err != nil {
+					return err
+				}
+				q.UIDs, n = nil, 0
 			}
+			to, known := slices.BinarySearch(uids, r.Last)
+			if known {
+				to++
+			}
+			to = min(to, from+fetchBatch-n)
+			q.UIDs = append(q.UIDs, mail.UIDRange{First: uids[from], Last: uids[to-1]})
+			n += to - from
 			from = to
+		}
+	}
+	if n == 0 {
+		return nil
+	}
+	return f.batch(ctx, q)
+}
+
+// batch tells messages. One that is damaged in the store does not keep the client
+// from those behind it.
+func (f *fetching) batch(ctx context.Context, q store.FetchQuery) error {
+	last, err := f.rows(ctx, q)
+	if mail.CodeOf(err) != mail.CodeCorrupt || err == nil {
+		return err
+	}
+	for u := range f.s.view.Rows(q.UIDs) {
+		if u.UID <= last {
+			continue
+		}
+		q.UIDs = mail.OneUID(u.UID)
+		if _, err := f.rows(ctx, q); mail.CodeOf(err) == mail.CodeCorrupt && err != nil {
+			f.damaged(ctx, u.UID, err)
+		} else if err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
-func (f *fetching) batch(ctx context.Context, q store.FetchQuery) error {
+// damaged notes a message that cannot be told.
+func (f *fetching) damaged(ctx context.Context, uid mail.UID, err error) {
+	f.bad++
+	f.s.log.ErrorContext(ctx, "message cannot be fetched", "mailbox", f.s.view.Mailbox(), "uid", uid, "error", err)
+}
+
+// rows tells the messages of a query and returns the last one that was read.
+func (f *fetching) rows(ctx context.Context, q store.FetchQuery) (last mail.UID, err error) {
 	for row, err := range f.s.srv.o.Mailboxes.Fetch(ctx, f.s.acct.ID, f.s.view.Mailbox(), q) {
 		if err != nil {
-			return err
+			return last, err
 		}
+		last = row.UID
 		seq, ok := f.number(row.UID)
 		if !ok {
 			continue
 		}
-		if err := f.row(seq, row); err != nil {
-			return fmt.Errorf("fetch message %d: %w", row.UID, err)
+		if err := f.row(ctx, seq, row); err != nil {
+			return last, fmt.Errorf("fetch message %d: %w", last, err)
 		}
-		f.count++
 	}
-	return f.s.w.Err()
+	return last, f.s.w.Err()
 }
 
 // number finds the sequence number of a message. Rows come in order, so the next
@@ -177,27 +244,82 @@ func sectionFields(sec *imapwire.Section) store.Fields {
 	}
 }
 
-// row writes the FETCH response of one message.
-func (f *fetching) row(seq uint32, row *store.Row) error {
+// row writes the FETCH response of one message. Whatever may fail is done before
+// the response begins, but for the sending of text: a response that stops in the
+// middle cannot be taken back.
+func (f *fetching) row(ctx context.Context, seq uint32, row *store.Row) error {
 	src := source{row: row}
 	defer src.close()
-	w := f.s.w.Fetch(seq)
-	for i := range f.items {
-		if err := f.item(&w, &f.items[i], row, &src); err != nil {
+	switch err := f.prepare(&src); mail.CodeOf(err) {
+	case mail.CodeNotFound:
+		return nil // it was expunged meanwhile
+	case mail.CodeCorrupt:
+		f.damaged(ctx, row.UID, err)
+		return nil
+	default:
+		if err != nil {
 			return err
 		}
 	}
-	if f.seen.Contains(row.UID) && !hasFlags(f.items) {
-		w.Flags(f.s.flagNames(row.UID, row.Flags))
-		if f.s.enabled.condStore {
-			w.ModSeq(uint64(row.ModSeq))
+	w := f.s.w.Fetch(seq)
+	var flags, modSeq bool
+	for i := range f.items {
+		flags = flags || f.items[i].Kind == imapwire.FetchFlags
+		modSeq = modSeq || f.items[i].Kind == imapwire.FetchModSeq
+		if err := f.item(&w, i, &src); err != nil {
+			return f.broken(err)
 		}
 	}
+	if f.seen.Contains(row.UID) {
+		if !flags {
+			w.Flags(f.s.flagNames(row.UID, row.Flags))
+		}
+		if f.s.enabled.condStore && !modSeq {
+			w.ModSeq(uint64(row.ModSeq))
+		}
+		flags = true
+	}
 	w.End()
+	f.count++
+	if flags {
+		f.s.view.Told(mail.HotRow{UID: row.UID, ModSeq: row.ModSeq, Flags: row.Flags})
+	}
 	return nil
 }
 
-func (f *fetching) item(w *imapwire.FetchWriter, item *imapwire.FetchItem, row *store.Row, src *source) error {
+// broken ends the connection: a response was begun and cannot be ended, so that
+// the client would take what follows for message text.
+func (f *fetching) broken(err error) error {
+	f.s.log.Error("FETCH response cannot be completed", "error", err)
+	f.s.done = true
+	return err
+}
+
+// prepare finds or reads what the items need.
+func (f *fetching) prepare(src *source) error {
+	for i := range f.items {
+		f.plan[i] = extent{}
+		var err error
+		switch item := &f.items[i]; item.Kind {
+		case imapwire.FetchBody:
+			_, err = src.tree()
+		case imapwire.FetchPreview:
+			err = src.summarize()
+		case imapwire.FetchBodySection, imapwire.FetchRFC822, imapwire.FetchRFC822Header, imapwire.FetchRFC822Text:
+			f.plan[i], err = f.locate(item, src)
+		default:
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// item writes one item of a message that was prepared. An error means that the
+// response cannot be completed.
+func (f *fetching) item(w *imapwire.FetchWriter, i int, src *source) error {
+	item, row := &f.items[i], src.row
 	switch item.Kind {
 	case imapwire.FetchFlags:
 		w.Flags(f.s.flagNames(row.UID, row.Flags))
@@ -220,22 +342,12 @@ func (f *fetching) item(w *imapwire.FetchWriter, item *imapwire.FetchItem, row *
 	case imapwire.FetchSaveDate:
 		w.SaveDate(row.SavedDate)
 	case imapwire.FetchPreview:
-		sum, err := message.DecodeSummary(row.Summary)
-		if err != nil {
-			return corrupt("summary", err)
-		}
-		w.Preview(sum.Intro, true)
+		w.Preview(src.summary.Intro, true)
 	case imapwire.FetchBody:
-		tree, err := src.tree()
-		if err != nil {
-			return err
-		}
-		f.buf = message.AppendBodyStructure(f.buf[:0], tree.Root, false)
+		f.buf = message.AppendBodyStructure(f.buf[:0], src.decoded.Root, false)
 		w.Raw(item.Kind, f.buf)
-	case imapwire.FetchBodySection, imapwire.FetchRFC822, imapwire.FetchRFC822Header, imapwire.FetchRFC822Text:
-		return f.section(w, item, src)
 	default:
-		return &imapwire.Error{Kind: imapwire.Bad, Text: "Data item is not supported"}
+		return f.section(w, item, &f.plan[i], src)
 	}
 	return nil
 }

@@ -3,8 +3,10 @@ package imap
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
+	"mallard/internal/event"
 	"mallard/internal/imap/imapwire"
 )
 
@@ -42,25 +44,23 @@ func (s *session) idle(ctx context.Context, cmd *imapwire.Command) error {
 func (s *session) idleUntil(ctx context.Context, done <-chan error) error {
 	keepAlive := newTicker(s.srv.o.KeepAlive)
 	defer keepAlive.stop()
+	hints := s.events.Ready()
 	for {
 		select {
 		case err := <-done:
-			if ctx.Err() != nil || errors.Is(err, errStopped) {
+			if s.setWaiting(true) || errors.Is(err, errStopped) {
 				s.bye(imapwire.CodeUnavailable, "The server is shutting down")
 				return nil
 			}
 			return err
-		case <-s.events.Ready():
-			if reason, ended := logoutReason(s.events.Take()); ended {
-				s.bye("", reason)
-			} else if err := s.tell(ctx, true); err != nil {
-				s.bye(imapwire.CodeUnavailable, "The mailbox cannot be read now")
+		case _, open := <-hints:
+			if !open {
+				hints = nil // no more hints will come: look from time to time
 			}
+			s.heed(ctx, s.events.Take())
 		case <-keepAlive.c:
 			// The journal is the truth: look without a hint as well.
-			if err := s.tell(ctx, true); err != nil {
-				s.bye(imapwire.CodeUnavailable, "The mailbox cannot be read now")
-			}
+			s.tellIdle(ctx)
 			if !s.done {
 				s.w.Status("*", imapwire.CondOK, "", "Still here")
 			}
@@ -71,6 +71,28 @@ func (s *session) idleUntil(ctx context.Context, done <-chan error) error {
 			<-done
 			return nil
 		}
+	}
+}
+
+// heed tells what events hint at, if it is about the selected mailbox.
+func (s *session) heed(ctx context.Context, events []event.Event) {
+	if reason, ended := logoutReason(events); ended {
+		s.bye("", reason)
+		return
+	}
+	if s.view != nil && slices.ContainsFunc(events, func(e event.Event) bool {
+		return e.Mailbox.IsZero() || e.Mailbox == s.view.Mailbox()
+	}) {
+		s.tellIdle(ctx)
+	}
+}
+
+// tellIdle tells what is new. There is no command that could be answered with NO,
+// so that trouble ends the connection.
+func (s *session) tellIdle(ctx context.Context) {
+	if err := s.tell(ctx, true); err != nil {
+		s.log.WarnContext(ctx, "IMAP IDLE", "error", err)
+		s.bye(imapwire.CodeUnavailable, "The mailbox cannot be read now")
 	}
 }
 

@@ -75,13 +75,20 @@ func (s *session) list(ctx context.Context, cmd *imapwire.Command, a *imapwire.L
 	}
 	m := newMatcher(a.Reference, a.Patterns)
 	for _, l := range all {
+		matches, err := m.match(l.name)
+		if err != nil {
+			return err
+		}
 		info := childInfo(&l, a, all)
-		if !m.match(l.name) || !selects(&l, &a.Select) && len(info) == 0 {
+		if !matches || !selects(&l, &a.Select) && len(info) == 0 {
 			continue
 		}
 		s.w.List(&imapwire.ListData{Attributes: attributes(&l, a), Delimiter: mail.Separator[0], Mailbox: l.name, ChildInfo: info})
-		if len(a.Return.Status) > 0 && l.box != nil {
-			s.tellStatus(l.box, a.Return.Status)
+		if len(a.Return.Status) == 0 || l.box == nil {
+			continue
+		}
+		if err := s.tellStatus(ctx, l.box, a.Return.Status); err != nil && mail.CodeOf(err) != mail.CodeNoMailbox {
+			return err
 		}
 	}
 	return s.ok(ctx, cmd, "")
@@ -139,76 +146,27 @@ func (s *session) lsub(ctx context.Context, cmd *imapwire.Command, a *imapwire.L
 		return err
 	}
 	m := newMatcher(a.Reference, []string{a.Pattern})
-	told := map[string]bool{}
-	for _, l := range all {
-		if l.box == nil || !l.box.Subscribed {
+	above := map[string]bool{} // levels above a subscribed mailbox that is not told itself
+	matches := make([]bool, len(all))
+	for i, l := range all {
+		if matches[i], err = m.match(l.name); err != nil {
+			return err
+		}
+		if l.box == nil || !l.box.Subscribed || matches[i] {
 			continue
 		}
-		if m.match(l.name) {
-			if !told[l.name] {
-				told[l.name] = true
-				s.w.LSub(&imapwire.ListData{Attributes: attributes(&l, &imapwire.List{}), Delimiter: mail.Separator[0], Mailbox: l.name})
-			}
-			continue
+		for p := mail.ParentName(l.name); p != ""; p = mail.ParentName(p) {
+			above[p] = true
 		}
-		if p := parentMatching(m, l.name); strings.HasSuffix(a.Pattern, "%") && p != "" && !told[p] && !subscribed(all, p) {
-			told[p] = true
-			s.w.LSub(&imapwire.ListData{Attributes: []string{`\Noselect`, `\HasChildren`}, Delimiter: mail.Separator[0], Mailbox: p})
+	}
+	for i, l := range all {
+		switch {
+		case !matches[i]:
+		case l.box != nil && l.box.Subscribed:
+			s.w.LSub(&imapwire.ListData{Attributes: attributes(&l, &imapwire.List{}), Delimiter: mail.Separator[0], Mailbox: l.name})
+		case above[l.name] && strings.HasSuffix(a.Pattern, "%"):
+			s.w.LSub(&imapwire.ListData{Attributes: []string{`\Noselect`, `\HasChildren`}, Delimiter: mail.Separator[0], Mailbox: l.name})
 		}
 	}
 	return s.ok(ctx, cmd, "")
-}
-
-func subscribed(all []listed, name string) bool {
-	return slices.ContainsFunc(all, func(l listed) bool { return l.name == name && l.box != nil && l.box.Subscribed })
-}
-
-func parentMatching(m matcher, name string) string {
-	for p := mail.ParentName(name); p != ""; p = mail.ParentName(p) {
-		if m.match(p) {
-			return p
-		}
-	}
-	return ""
-}
-
-// matcher matches mailbox names against list patterns, in which * stands for
-// anything and % for anything within a level. INBOX matches in any case.
-type matcher []string
-
-func newMatcher(reference string, patterns []string) matcher {
-	var m matcher
-	for _, p := range patterns {
-		full := reference + p
-		if len(full) >= len(mail.Inbox) && strings.EqualFold(full[:len(mail.Inbox)], mail.Inbox) {
-			full = mail.Inbox + full[len(mail.Inbox):]
-		}
-		m = append(m, strings.TrimPrefix(full, mail.Separator))
-	}
-	return m
-}
-
-func (m matcher) match(name string) bool {
-	return slices.ContainsFunc(m, func(p string) bool { return matchPattern(p, name) })
-}
-
-// matchPattern takes time in proportion to the product of the lengths at worst,
-// whatever the wildcards: it keeps the set of positions that can be reached.
-func matchPattern(pattern, name string) bool {
-	reach := make([]bool, len(name)+1)
-	reach[0] = true
-	for i := range len(pattern) {
-		c := pattern[i]
-		if c != '*' && c != '%' {
-			for j := len(name); j > 0; j-- {
-				reach[j] = reach[j-1] && name[j-1] == c
-			}
-			reach[0] = false
-			continue
-		}
-		for j := 1; j <= len(name); j++ {
-			reach[j] = reach[j] || reach[j-1] && (c == '*' || name[j-1] != mail.Separator[0])
-		}
-	}
-	return reach[len(name)]
 }

@@ -83,7 +83,11 @@ func (s *session) login(ctx context.Context, cmd *imapwire.Command, username, pa
 	username = strings.TrimSpace(username)
 	acct, err := s.srv.o.Auth.Login(ctx, username, password, s.conn.RemoteAddr(), s.id)
 	if err != nil {
-		return err
+		s.fail(ctx, cmd, err)
+		if s.logins++; s.logins >= s.srv.o.MaxLogins {
+			s.bye("", "Too many refused logins")
+		}
+		return nil
 	}
 	release, err := s.srv.o.Accounts.Acquire(ctx, acct)
 	if err != nil {
@@ -110,5 +114,7 @@ func (s *session) limits() imapwire.Limits {
 	l := imapwire.DefaultLimits()
 	l.MaxLine = s.srv.o.MaxLine
 	l.MaxAppend = s.srv.o.MaxAppend
+	// A refused message that is on its way already is read to its end.
+	l.MaxDiscard = max(l.MaxDiscard, l.MaxAppend+int64(l.MaxLine))
 	return l
 }

@@ -87,16 +87,36 @@ func (s *session) status(ctx context.Context, cmd *imapwire.Command, a *imapwire
 	if err != nil {
 		return err
 	}
-	s.tellStatus(box, a.Items)
+	if err := s.tellStatus(ctx, box, a.Items); err != nil {
+		return err
+	}
 	return s.ok(ctx, cmd, "")
 }
 
-func (s *session) tellStatus(box *mail.Mailbox, items []imapwire.StatusItem) {
+func (s *session) tellStatus(ctx context.Context, box *mail.Mailbox, items []imapwire.StatusItem) error {
 	data := make([]imapwire.StatusData, 0, len(items))
 	for _, item := range items {
-		data = append(data, s.statusData(box, item))
+		d := s.statusData(box, item)
+		if item == imapwire.StatusRecent {
+			n, err := s.recent(ctx, box)
+			if err != nil {
+				return err
+			}
+			d.Number = uint64(n)
+		}
+		data = append(data, d)
 	}
 	s.w.StatusResponse(box.Path, data)
+	return nil
+}
+
+// recent counts the messages of a mailbox that are recent, or would be if the
+// session opened it.
+func (s *session) recent(ctx context.Context, box *mail.Mailbox) (int, error) {
+	if s.view != nil && s.view.Mailbox() == box.ID {
+		return s.view.RecentCount(), nil
+	}
+	return s.srv.o.Mailboxes.Recent(ctx, s.acct.ID, box.ID)
 }
 
 func (s *session) statusData(box *mail.Mailbox, item imapwire.StatusItem) imapwire.StatusData {
@@ -104,10 +124,7 @@ func (s *session) statusData(box *mail.Mailbox, item imapwire.StatusItem) imapwi
 	switch item {
 	case imapwire.StatusMessages:
 		d.Number = uint64(box.Messages)
-	case imapwire.StatusRecent:
-		if s.view != nil && s.view.Mailbox() == box.ID {
-			d.Number = uint64(s.view.RecentCount())
-		}
+	case imapwire.StatusRecent: // see tellStatus
 	case imapwire.StatusUIDNext:
 		d.Number = uint64(box.UIDNext)
 	case imapwire.StatusUIDValidity:
@@ -133,12 +150,12 @@ func (s *session) statusData(box *mail.Mailbox, item imapwire.StatusItem) imapwi
 
 // selectMailbox is SELECT and EXAMINE (RFC 3501, 6.3.1 and 6.3.2).
 func (s *session) selectMailbox(ctx context.Context, cmd *imapwire.Command, a *imapwire.Select) error {
+	if a.QResync != nil {
+		return &imapwire.Error{Kind: imapwire.Bad, Text: "QRESYNC is not enabled"}
+	}
 	s.deselect() // also when it fails
 	if a.CondStore {
 		s.enabled.condStore = true
-	}
-	if a.QResync != nil {
-		return &imapwire.Error{Kind: imapwire.Bad, Text: "QRESYNC is not enabled"}
 	}
 	box, err := s.lookup(ctx, a.Mailbox)
 	if err != nil {

@@ -33,21 +33,21 @@ func (s *session) search(ctx context.Context, cmd *imapwire.Command, a *imapwire
 	if err != nil {
 		return err
 	}
-	nums, highest := s.found(cmd, found)
+	nums, modSeqs := s.found(cmd, found)
 	if !usesModSeq(&a.Key) {
-		highest = 0
+		clear(modSeqs)
 	}
 	if a.Return == nil {
-		s.w.Search(nums, highest)
+		s.w.Search(nums, highest(modSeqs))
 	} else {
-		s.w.ESearch(cmd.Tag, esearch(cmd.UID, a.Return, nums, highest))
+		s.w.ESearch(cmd.Tag, esearch(cmd.UID, a.Return, nums, modSeqs))
 	}
 	return s.ok(ctx, cmd, "")
 }
 
 // found turns messages into the numbers that the command asked for. What the
 // client has not been told of yet is left out.
-func (s *session) found(cmd *imapwire.Command, found []mailbox.Found) (nums []uint32, highest uint64) {
+func (s *session) found(cmd *imapwire.Command, found []mailbox.Found) (nums []uint32, modSeqs []uint64) {
 	for _, f := range found {
 		seq, ok := s.view.Seq(f.UID)
 		if !ok {
@@ -57,13 +57,31 @@ func (s *session) found(cmd *imapwire.Command, found []mailbox.Found) (nums []ui
 			seq = uint32(f.UID)
 		}
 		nums = append(nums, seq)
-		highest = max(highest, uint64(f.ModSeq))
+		modSeqs = append(modSeqs, uint64(f.ModSeq))
 	}
-	return nums, highest
+	return nums, modSeqs
 }
 
-func esearch(uid bool, ret *imapwire.SearchReturn, nums []uint32, highest uint64) *imapwire.ESearchData {
-	d := &imapwire.ESearchData{UID: uid, ModSeq: highest}
+func highest(modSeqs []uint64) (top uint64) {
+	for _, m := range modSeqs {
+		top = max(top, m)
+	}
+	return top
+}
+
+// esearch is the result that was asked for. The mod-sequence told is the highest
+// of the messages that are told (RFC 4731, 3.2).
+func esearch(uid bool, ret *imapwire.SearchReturn, nums []uint32, modSeqs []uint64) *imapwire.ESearchData {
+	d := &imapwire.ESearchData{UID: uid, ModSeq: highest(modSeqs)}
+	if n := len(nums); n > 0 && (ret.Min || ret.Max) && !ret.All && !ret.Count {
+		d.ModSeq = 0
+		if ret.Min {
+			d.ModSeq = modSeqs[0]
+		}
+		if ret.Max {
+			d.ModSeq = max(d.ModSeq, modSeqs[n-1])
+		}
+	}
 	if len(nums) > 0 && ret.Min {
 		d.Min = nums[0]
 	}

@@ -5,7 +5,6 @@ import (
 	"fmt"
 
 	"mallard/internal/imap/imapwire"
-	"mallard/internal/mail"
 	"mallard/internal/message"
 	"mallard/internal/store"
 )
@@ -15,6 +14,7 @@ type source struct {
 	row     *store.Row
 	body    store.Body
 	decoded *message.Message
+	summary *message.Summary
 }
 
 func (s *source) close() {
@@ -43,6 +43,15 @@ func (s *source) tree() (*message.Message, error) {
 		s.decoded = m
 	}
 	return s.decoded, nil
+}
+
+func (s *source) summarize() error {
+	sum, err := message.DecodeSummary(s.row.Summary)
+	if err != nil {
+		return corrupt("summary", err)
+	}
+	s.summary = sum
+	return nil
 }
 
 // headerEnd is where the header of the message ends, prefix included. The row
@@ -79,8 +88,17 @@ func (s *source) findHeaderEnd() (int64, error) {
 	return s.row.PrefixLen + m.HeaderEnd, nil
 }
 
-// section writes BODY[...] and its older forms.
-func (f *fetching) section(w *imapwire.FetchWriter, item *imapwire.FetchItem, src *source) error {
+// extent is where the text of an item is.
+type extent struct {
+	missing    bool   // there is no such section
+	header     bool   // data holds all of it
+	data       []byte // header text: the fields are picked from it when it is written
+	start, end int64  // else these octets of the message, prefix included
+}
+
+// locate finds the text of BODY[...] and its older forms and makes sure that it
+// can be read.
+func (f *fetching) locate(item *imapwire.FetchItem, src *source) (extent, error) {
 	sec := item.Section
 	switch item.Kind {
 	case imapwire.FetchRFC822Header:
@@ -89,73 +107,81 @@ func (f *fetching) section(w *imapwire.FetchWriter, item *imapwire.FetchItem, sr
 		sec.Kind = imapwire.SectionText
 	default:
 	}
-	if sec.Kind == imapwire.SectionHeaderFields || sec.Kind == imapwire.SectionHeaderFieldsNot {
-		return f.headerFields(w, item, src)
+	picked := sec.Kind == imapwire.SectionHeaderFields || sec.Kind == imapwire.SectionHeaderFieldsNot
+	if picked && len(sec.Part) == 0 {
+		return extent{header: true, data: src.row.Header}, nil
 	}
-	if sec.Kind == imapwire.SectionHeader && len(sec.Part) == 0 {
-		if end, err := src.headerEnd(); err == nil && end == int64(len(src.row.Header)) {
-			return f.literal(w, item, src.row.Header)
-		}
+	x, err := f.extent(&sec, src)
+	if err != nil || x.missing {
+		return x, err
 	}
-	start, end, ok, err := f.extent(&sec, src)
-	if err != nil {
-		return err
+	if sec.Kind == imapwire.SectionHeader && len(sec.Part) == 0 && x.end == int64(len(src.row.Header)) {
+		return extent{header: true, data: src.row.Header}, nil
 	}
-	if !ok {
-		w.Nil(item)
-		return nil
-	}
-	start, end = cut(start, end, item.Partial)
-	lit := w.Literal(item, end-start)
-	if start == end {
-		return lit.Close()
+	x.header = picked
+	if x.start == x.end {
+		return x, nil
 	}
 	b, err := src.open()
 	if err != nil {
-		return f.broken(err)
+		return x, err
 	}
-	if end > b.Size() {
-		return f.broken(corrupt("structure", errSectionRange))
+	if x.start > x.end || x.end > b.Size() {
+		return x, corrupt("structure", errSectionRange)
 	}
-	if err := b.WriteRange(lit, start, end-start); err != nil {
-		return f.broken(err)
+	if picked {
+		x.data, err = readHeader(b, x.start, x.end)
+	}
+	return x, err
+}
+
+// section writes the text of an item.
+func (f *fetching) section(w *imapwire.FetchWriter, item *imapwire.FetchItem, x *extent, src *source) error {
+	if x.missing {
+		w.Nil(item)
+		return nil
+	}
+	if kind := item.Section.Kind; x.header && (kind == imapwire.SectionHeaderFields || kind == imapwire.SectionHeaderFieldsNot) {
+		not := kind == imapwire.SectionHeaderFieldsNot
+		f.buf = message.AppendHeaderFields(f.buf[:0], x.data, item.Section.Fields, not)
+		return f.literal(w, item, f.buf)
+	}
+	if x.header {
+		return f.literal(w, item, x.data)
+	}
+	start, end := cut(x.start, x.end, item.Partial)
+	lit := w.Literal(item, end-start)
+	if start < end {
+		if err := src.body.WriteRange(lit, start, end-start); err != nil {
+			return err
+		}
 	}
 	return lit.Close()
 }
 
-// broken ends the connection: a literal was announced and cannot be sent, so
-// that the client would take what follows for message text.
-func (f *fetching) broken(err error) error {
-	f.s.log.Error("message text cannot be sent", "error", err)
-	f.s.done = true
-	return err
-}
-
-// extent finds a section as octets of the message, prefix included. ok is false
-// when there is no such section.
-func (f *fetching) extent(sec *imapwire.Section, src *source) (start, end int64, ok bool, err error) {
+// extent finds a section as octets of the message, prefix included.
+func (f *fetching) extent(sec *imapwire.Section, src *source) (x extent, err error) {
 	if len(sec.Part) == 0 {
+		x.end = src.row.Size
 		switch sec.Kind {
 		case imapwire.SectionHeader:
-			end, err = src.headerEnd()
-			return 0, end, true, err
+			x.end, err = src.headerEnd()
 		case imapwire.SectionText:
-			start, err = src.headerEnd()
-			return start, src.row.Size, true, err
+			x.start, err = src.headerEnd()
 		default:
-			return 0, src.row.Size, true, nil
 		}
+		return x, err
 	}
 	m, err := src.tree()
 	if err != nil {
-		return 0, 0, false, err
+		return x, err
 	}
 	path := make([]int, len(sec.Part))
 	for i, n := range sec.Part {
 		path[i] = int(n)
 	}
-	start, end, ok = m.SectionRange(path, sectionKind(sec.Kind))
-	return start + src.row.PrefixLen, end + src.row.PrefixLen, ok, nil
+	start, end, ok := m.SectionRange(path, sectionKind(sec.Kind))
+	return extent{start: start + src.row.PrefixLen, end: end + src.row.PrefixLen, missing: !ok}, nil
 }
 
 func sectionKind(k imapwire.SectionKind) message.SectionKind {
@@ -195,41 +221,13 @@ func (f *fetching) literal(w *imapwire.FetchWriter, item *imapwire.FetchItem, p 
 	return lit.Close()
 }
 
-// headerFields writes HEADER.FIELDS and HEADER.FIELDS.NOT.
-func (f *fetching) headerFields(w *imapwire.FetchWriter, item *imapwire.FetchItem, src *source) error {
-	header := src.row.Header
-	if len(item.Section.Part) > 0 {
-		start, end, ok, err := f.extent(&item.Section, src)
-		if err != nil {
-			return err
-		}
-		if !ok {
-			w.Nil(item)
-			return nil
-		}
-		if header, err = readHeader(src, start, end); err != nil {
-			return err
-		}
-	}
-	not := item.Section.Kind == imapwire.SectionHeaderFieldsNot
-	f.buf = message.AppendHeaderFields(f.buf[:0], header, item.Section.Fields, not)
-	return f.literal(w, item, f.buf)
-}
-
-// readHeader reads the header of an embedded message, as much of it as the
-// parser would look at.
-func readHeader(src *source, start, end int64) ([]byte, error) {
-	b, err := src.open()
-	if err != nil {
-		return nil, err
-	}
-	if end > b.Size() || start > end {
-		return nil, corrupt("structure", errSectionRange)
-	}
+// readHeader reads the header of an embedded message, as much of it as the parser
+// looks at in the header of a message.
+func readHeader(b store.Body, start, end int64) ([]byte, error) {
 	n := min(end-start, int64(message.DefaultLimits().MaxHeaderBytes))
 	var buf bytes.Buffer
 	if err := b.WriteRange(&buf, start, n); err != nil {
-		return nil, mail.WrapError(mail.CodeOf(err), mail.PublicText(err), fmt.Errorf("read embedded header: %w", err))
+		return nil, fmt.Errorf("read embedded header: %w", err)
 	}
 	return buf.Bytes(), nil
 }

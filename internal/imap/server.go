@@ -64,10 +64,16 @@ type Options struct {
 	// MaxErrors is the number of bad commands after which a connection is closed.
 	// Default 50.
 	MaxErrors int
-	// LoginTimeout is the time to log in, IdleTimeout the time without a command
-	// after that, WriteTimeout the longest wait for the client to take 64 KiB.
-	// Defaults 2, 35 and 5 minutes.
+	// MaxLogins is the number of refused logins after which a connection is
+	// closed. Default 10.
+	MaxLogins int
+	// LoginTimeout is the time from the connection to the login, IdleTimeout the
+	// time without a command after that, WriteTimeout the longest wait for the
+	// client to take 256 KiB. Defaults 2, 35 and 5 minutes.
 	LoginTimeout, IdleTimeout, WriteTimeout time.Duration
+	// Grace is how long a command may go on when the server is shut down.
+	// Default 5 seconds.
+	Grace time.Duration
 	// KeepAlive is the time after which an idling client is sent something, so
 	// that it and the boxes on the way know that the connection lives. Default 4
 	// minutes; negative for never.
@@ -79,9 +85,11 @@ const (
 	DefaultMaxAppend    = 64 << 20
 	DefaultMaxLine      = 64 << 10
 	DefaultMaxErrors    = 50
+	DefaultMaxLogins    = 10
 	DefaultLoginTimeout = 2 * time.Minute
 	DefaultIdleTimeout  = 35 * time.Minute
 	DefaultWriteTimeout = 5 * time.Minute
+	DefaultGrace        = 5 * time.Second
 	DefaultKeepAlive    = 4 * time.Minute
 )
 
@@ -89,6 +97,8 @@ func (o *Options) setDefaults() {
 	setDefault(&o.MaxAppend, DefaultMaxAppend)
 	setDefault(&o.MaxLine, DefaultMaxLine)
 	setDefault(&o.MaxErrors, DefaultMaxErrors)
+	setDefault(&o.MaxLogins, DefaultMaxLogins)
+	setDefault(&o.Grace, DefaultGrace)
 	setDefault(&o.LoginTimeout, DefaultLoginTimeout)
 	setDefault(&o.IdleTimeout, DefaultIdleTimeout)
 	setDefault(&o.WriteTimeout, DefaultWriteTimeout)
@@ -123,13 +133,22 @@ func notYet() []string {
 	return []string{"COMPRESS", "SORT", "THREAD", "UNAUTHENTICATE", "SETQUOTA"}
 }
 
-// Serve runs one connection until it ends. It is a netserve.Handler.
+// Serve runs one connection until it ends. It is a netserve.Handler: when ctx
+// ends, the command that is being carried out is finished, within Grace, and the
+// client is told good-bye.
 func (s *Server) Serve(ctx context.Context, c net.Conn) {
-	ctx, cancel := context.WithCancel(ctx)
+	work, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
 	ses := newSession(s, c)
-	stop := context.AfterFunc(ctx, ses.interrupt)
+	stop := context.AfterFunc(ctx, func() {
+		ses.interrupt()
+		select {
+		case <-time.After(s.o.Grace):
+			cancel()
+		case <-work.Done():
+		}
+	})
 	defer stop()
 	defer ses.end()
-	ses.run(ctx)
+	ses.run(work)
 }

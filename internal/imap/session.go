@@ -39,7 +39,9 @@ type session struct {
 	secure  bool
 	enabled extensions
 	errors  int
+	logins  int  // that were refused
 	done    bool // the connection is to be closed
+	loginBy time.Time
 
 	acct    *mail.Account // nil before login
 	release func()
@@ -56,7 +58,7 @@ type extensions struct {
 }
 
 func newSession(srv *Server, c net.Conn) *session {
-	s := &session{srv: srv, id: sessionID()}
+	s := &session{srv: srv, id: sessionID(), loginBy: time.Now().Add(srv.o.LoginTimeout)}
 	s.log = srv.o.Log.With("session", s.id, "remote", c.RemoteAddr().String())
 	_, s.secure = c.(*tls.Conn)
 	s.attach(c)
@@ -117,11 +119,10 @@ func (r patientReader) arm() error {
 	if r.s.waiting && r.s.stopped {
 		return errStopped
 	}
-	d := r.s.srv.o.IdleTimeout
 	if r.s.acct == nil {
-		d = r.s.srv.o.LoginTimeout
+		return r.c.SetReadDeadline(r.s.loginBy) // for everything, so that no octets buy time
 	}
-	return r.c.SetReadDeadline(time.Now().Add(d))
+	return r.c.SetReadDeadline(time.Now().Add(r.s.srv.o.IdleTimeout))
 }
 
 type patientWriter struct {

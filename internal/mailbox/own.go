@@ -67,8 +67,11 @@ func (v *View) Told(r mail.HotRow) {
 }
 
 func (v *View) noteOwn(r mail.HotRow) {
-	if _, known := v.Seq(r.UID); !known || r.ModSeq <= v.told {
-		return // it has not been told of at all, or Sync has learnt it before
+	if r.ModSeq <= v.told {
+		return // Sync has learnt it before
+	}
+	if _, known := v.Seq(r.UID); !known {
+		return // the message itself has not been told of
 	}
 	if v.own == nil {
 		v.own = make(map[mail.UID]mail.ModSeq)
