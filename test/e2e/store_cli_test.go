@@ -23,11 +23,11 @@ func TestExportAndImport(t *testing.T) {
 	for _, format := range []string{"maildir", "mbox"} {
 		t.Run(format, func(t *testing.T) {
 			dir := filepath.Join(t.TempDir(), "out")
-			mustMallard(t, s, "", "export", u.Name, dir, "--format", format)
+			mustMallard(t, s, "", "export", "--user", u.Name, "--"+format, dir)
 			to := s.User("import-"+format, 0)
-			mustMallard(t, s, "", "import", to.Name, dir, "--format", format)
+			mustMallard(t, s, "", "import", "--user", to.Name, "--"+format, dir)
 			sameMessages(t, before, serverState(t, s, to))
-			mustMallard(t, s, "", "import", to.Name, dir, "--format", format) // resumes: nothing comes twice
+			mustMallard(t, s, "", "import", "--user", to.Name, "--"+format, dir) // resumes: nothing comes twice
 			sameMessages(t, before, serverState(t, s, to))
 		})
 	}
