@@ -98,6 +98,21 @@ type Envelope struct {
 	Size int64 // octets of the message, 0 when they are not known
 }
 
+// validate looks at the addresses before anything is said.
+func (e *Envelope) validate() error {
+	if e.From != "" {
+		if err := validPath(e.From); err != nil {
+			return fmt.Errorf("sender %q: %w", e.From, err)
+		}
+	}
+	for _, to := range e.To {
+		if err := validPath(to); err != nil {
+			return fmt.Errorf("recipient %q: %w", to, err)
+		}
+	}
+	return nil
+}
+
 // Verdict is the answer of the server for one recipient.
 type Verdict struct {
 	Recipient string
@@ -142,6 +157,9 @@ func (c *Client) Deliver(ctx context.Context, e Envelope, message io.Reader) ([]
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
+	if err := e.validate(); err != nil {
+		return nil, err
+	}
 	defer c.conn.follow(ctx)()
 	if err := c.mail(e); err != nil {
 		return nil, fmt.Errorf("sender <%s>: %w", e.From, err)
@@ -172,9 +190,6 @@ func (c *Client) Deliver(ctx context.Context, e Envelope, message io.Reader) ([]
 }
 
 func (c *Client) mail(e Envelope) error {
-	if err := validPath(e.From); e.From != "" && err != nil {
-		return err
-	}
 	line := "MAIL FROM:<" + e.From + ">"
 	if c.offers("SIZE") && e.Size > 0 {
 		line += fmt.Sprintf(" SIZE=%d", e.Size)
@@ -192,9 +207,6 @@ func (c *Client) mail(e Envelope) error {
 }
 
 func (c *Client) rcpt(to string) (Reply, error) {
-	if err := validPath(to); err != nil {
-		return Reply{}, err
-	}
 	if err := c.send("RCPT TO:<" + to + ">"); err != nil {
 		return Reply{}, err
 	}
