@@ -139,6 +139,7 @@ func (c *change) append(box *boxChange, messages []incoming) ([]store.Appended, 
 	c.origin = messages[0].in.Origin
 	out := make([]store.Appended, len(messages))
 	threads := threader{c: c}
+	c.applied = threads.remember
 	for i := range messages {
 		m := &messages[i]
 		h := hot{

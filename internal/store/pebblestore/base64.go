@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"fmt"
 	"io"
+	"slices"
 
 	fast "github.com/segmentio/asm/base64"
 )
@@ -50,29 +51,28 @@ func (w wrapping) valid() bool { return w.width >= 0 && w.width%4 == 0 && w.widt
 // appendEncoded appends the text of whole lines: data is the content of lines from
 // the start of one, all of them full unless last is set.
 func (w wrapping) appendEncoded(b, data []byte, last bool) []byte {
-	if w.width == 0 {
-		return appendBase64(b, data)
+	start, chars := len(b), base64.StdEncoding.EncodedLen(len(data))
+	size := int(w.encodedLen(int64(len(data))))
+	width, eol := int(w.width), w.eol()
+	if !last && width > 0 && chars > 0 && chars%width == 0 {
+		size += len(eol)
 	}
-	line, eol := int(w.width/4*3), w.eol()
-	for len(data) > line {
-		b = appendBase64(b, data[:line])
-		b = append(b, eol...)
-		data = data[line:]
+	b = slices.Grow(b, size)[:start+size]
+	// All is encoded at once, at the end of the room, since that is much faster than
+	// line by line; then the lines move to their places.
+	out, from := b[start:], size-chars
+	fast.StdEncoding.Encode(out[from:], data)
+	if width == 0 || from == 0 {
+		return b
 	}
-	b = appendBase64(b, data)
-	if !last && len(data) == line {
-		b = append(b, eol...)
+	to := 0
+	for ; from < size; from += width {
+		to += copy(out[to:], out[from:min(from+width, size)])
+		if to < size {
+			to += copy(out[to:], eol)
+		}
 	}
 	return b
-}
-
-func appendBase64(b, data []byte) []byte {
-	n := base64.StdEncoding.EncodedLen(len(data))
-	if cap(b)-len(b) < n {
-		b = append(make([]byte, 0, 2*cap(b)+n), b...)
-	}
-	fast.StdEncoding.Encode(b[len(b):len(b)+n], data)
-	return b[:len(b)+n]
 }
 
 // decodeProved decodes text into dst and proves that encoding gives text again.
@@ -94,16 +94,19 @@ type cutter struct {
 	out      io.Writer
 	start    int64 // of the taken text
 	taken    int64 // end of the taken text, without the line ending behind it
-	gathered []byte
-	decoded  []byte
-	scratch  []byte
+	*cutBuffers
+}
+
+// cutBuffers is the memory of a cutter, which is used again.
+type cutBuffers struct {
+	gathered, decoded, scratch []byte
 }
 
 // cutBase64 decodes as much of the body as can be rebuilt exactly, from its first
 // line on, and writes it to out. The text from start to taken is what was decoded;
 // taken is start when nothing could be.
-func cutBase64(src *source, start, end int64, out io.Writer) (c *cutter, err error) {
-	c = &cutter{src: src, pos: start, end: end, out: out, start: start, taken: start}
+func cutBase64(src *source, start, end int64, out io.Writer, mem *cutBuffers) (c *cutter, err error) {
+	c = &cutter{cutBuffers: mem, src: src, pos: start, end: end, out: out, start: start, taken: start}
 	head, err := src.at(start, min(end-start, maxWidth+256))
 	if err != nil {
 		return nil, err
@@ -135,7 +138,7 @@ func cutBase64(src *source, start, end int64, out io.Writer) (c *cutter, err err
 func (c *cutter) run() error {
 	record := c.wrap.width + int64(len(c.wrap.eol()))
 	block := max(cutBlock/record, 1) * record
-	c.gathered = make([]byte, 0, min(block, c.end-c.pos+record))
+	c.gathered = slices.Grow(c.gathered[:0], int(min(block, c.end-c.pos+record)))
 	for {
 		text, err := c.src.at(c.pos, min(block, c.end-c.pos))
 		if err != nil {

@@ -5,6 +5,8 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -92,7 +94,11 @@ func newBencher(b *testing.B, profile bench.Profile, count, accounts int) *bench
 const benchPrefix = "Return-Path: <sender@example.com>\r\nDelivered-To: <user@example.com>\r\n"
 
 func (x *bencher) deliver(i int) error {
-	st, err := x.s.Stage(x.ctx, x.contents[i%len(x.contents)])
+	c := *x.contents[i%len(x.contents)]
+	if len(c.References) > 0 { // no two messages have the same id
+		c.References = append([]string{fmt.Sprint(i, "@example.com")}, c.References[1:]...)
+	}
+	st, err := x.s.Stage(x.ctx, &c)
 	if err != nil {
 		return err
 	}
@@ -234,5 +240,56 @@ func BenchmarkFetch(b *testing.B) {
 				b.ReportMetric(float64(total)/1e6/b.Elapsed().Seconds(), "MB/s")
 			})
 		}
+	}
+}
+
+// BenchmarkDisk tells how much of the disk mail takes, per octet delivered.
+func BenchmarkDisk(b *testing.B) {
+	for _, c := range []struct {
+		profile bench.Profile
+		count   int
+	}{{bench.ProfileSmall, 20_000}, {bench.ProfileMixed, 10_000}, {bench.ProfileAttachments, 300}} {
+		b.Run(string(c.profile), func(b *testing.B) {
+			for range b.N {
+				x := newBencher(b, c.profile, c.count, 100)
+				x.fill(c.count)
+				var total int64
+				for _, m := range x.contents {
+					total += m.Size
+				}
+				x.report(b, "live", total)
+				x.reopen(b)
+				x.report(b, "reopened", total)
+				if err := x.s.db.Compact(x.ctx, []byte{0}, []byte{0xff}, true); err != nil {
+					b.Fatal(err)
+				}
+				x.report(b, "compacted", total)
+				x.close()
+			}
+		})
+	}
+}
+
+func (x *bencher) report(b *testing.B, what string, delivered int64) {
+	var total int64
+	kinds := map[string]int64{}
+	err := filepath.WalkDir(x.s.opt.Dir, func(path string, d os.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return nil
+		}
+		if info, err := d.Info(); err == nil {
+			if st, ok := info.Sys().(*syscall.Stat_t); ok {
+				total += st.Blocks * 512
+				kinds[filepath.Ext(path)] += st.Blocks * 512
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.ReportMetric(float64(total)/float64(delivered), what)
+	if testing.Verbose() {
+		b.Logf("%s: %v of %d delivered", what, kinds, delivered)
 	}
 }

@@ -126,7 +126,14 @@ type blobWriter struct {
 	name string
 }
 
-func (b *blobs) newWriter() *blobWriter { return &blobWriter{b: b, sum: sha256.New()} }
+// newWriter makes a writer for content of about size octets.
+func (b *blobs) newWriter(size int64) *blobWriter {
+	w := &blobWriter{b: b, sum: sha256.New()}
+	if size < blobFileFrom {
+		w.mem = make([]byte, 0, size+1)
+	}
+	return w
+}
 
 // Write adds content.
 func (w *blobWriter) Write(p []byte) (int, error) {

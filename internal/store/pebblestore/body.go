@@ -26,14 +26,7 @@ type body struct {
 	lay    layout
 	reader reader
 
-	value   []byte // the value of the text, textOwn
-	text    []byte // the decoded stream, textOwn and textInline
-	textBuf []byte // memory of text, kept for the next use of this body
-
-	// chunk is the part of a shared text that was read last.
-	chunk      []byte
-	chunkIndex int
-	chunkBuf   []byte
+	value []byte // the value of the text, textOwn
 
 	closers []io.Closer
 	open    bool
@@ -158,7 +151,7 @@ func (b *body) release() error {
 		err = errors.Join(err, c.Close())
 	}
 	b.closers = b.closers[:0]
-	b.header, b.value, b.text, b.chunk = nil, nil, nil, nil
+	b.header, b.value = nil, nil
 	return err
 }
 
@@ -222,36 +215,30 @@ func (b *body) writeSegment(w io.Writer, g *segment, off, n, text int64) error {
 		return b.s.withContent(b.what, g.hash, g.size, func(data []byte) error { return write(w, data[off:off+n]) })
 	}
 	return b.s.withContent(b.what, g.hash, g.size, func(data []byte) error {
-		return encodeRange(w, g, off, n, func(from, size int64) ([]byte, error) { return data[from : from+size], nil })
+		return b.s.encodeRange(w, g, off, n, func(from, size int64) ([]byte, error) { return data[from : from+size], nil })
 	})
 }
 
 // writeText writes a range of the stream of text.
 func (b *body) writeText(w io.Writer, off, n int64) error {
 	switch b.lay.textMode {
-	case textInline, textOwn:
-		if b.text == nil {
-			value := b.value
-			if b.lay.textMode == textInline {
-				value = b.lay.inline
-			}
-			text, err := b.decompress(value, b.lay.textLen)
-			if err != nil {
-				return corrupt(b.what, err)
-			}
-			b.text = text
+	case textInline:
+		return write(w, b.lay.inline[off:off+n])
+	case textOwn:
+		text, err := plainValue(b.value, b.lay.textLen)
+		if err != nil {
+			return corrupt(b.what, err)
 		}
-		return write(w, b.text[off:off+n])
+		return write(w, text[off:off+n])
 	}
 	start := int64(0)
 	for i := range b.lay.chunks {
 		c := &b.lay.chunks[i]
 		if n > 0 && off < start+c.size {
 			k := min(n, start+c.size-off)
-			if err := b.loadChunk(i); err != nil {
-				return err
-			}
-			if err := write(w, b.chunk[off-start:off-start+k]); err != nil {
+			from := off - start
+			err := b.s.withContent(b.what, c.hash, c.size, func(data []byte) error { return write(w, data[from:from+k]) })
+			if err != nil {
 				return err
 			}
 			off, n = off+k, n-k
@@ -259,30 +246,6 @@ func (b *body) writeText(w io.Writer, off, n int64) error {
 		start += c.size
 	}
 	return nil
-}
-
-func (b *body) decompress(value []byte, n int64) ([]byte, error) {
-	if n > ownTextUpTo {
-		return nil, fmt.Errorf("%w: text of %d octets", errValue, n)
-	}
-	if int64(cap(b.textBuf)) < n {
-		b.textBuf = make([]byte, 0, n)
-	}
-	return decompress(value, n, b.textBuf)
-}
-
-// loadChunk reads a chunk of shared text into b.chunk.
-func (b *body) loadChunk(i int) error {
-	if b.chunk != nil && b.chunkIndex == i {
-		return nil
-	}
-	c := &b.lay.chunks[i]
-	b.chunk = nil
-	return b.s.withContent(b.what, c.hash, c.size, func(data []byte) error {
-		b.chunkBuf = append(b.chunkBuf[:0], data...)
-		b.chunk, b.chunkIndex = b.chunkBuf, i
-		return nil
-	})
 }
 
 // pieces are buffers for content on its way out.
@@ -314,9 +277,7 @@ func (s *Store) withContent(what string, h hash, size int64, f func(data []byte)
 		return readError(what, err)
 	}
 	defer func() { err = errors.Join(err, closer.Close()) }()
-	buf := s.pieces.get()
-	defer s.pieces.put(buf)
-	data, err := decompress(value, size, *buf)
+	data, err := plainValue(value, size)
 	if err != nil {
 		return corrupt(what, fmt.Errorf("content %x: %w", h, err))
 	}
@@ -334,7 +295,7 @@ func (b *body) writeFile(w io.Writer, g *segment, off, n int64) (err error) {
 	defer b.s.pieces.put(buf)
 	read := func(from, size int64) ([]byte, error) { return b.readFile(f, g, (*buf)[:size], from) }
 	if g.kind == segBase64 {
-		return encodeRange(w, g, off, n, read)
+		return b.s.encodeRange(w, g, off, n, read)
 	}
 	for n > 0 {
 		k := min(n, writePiece)
@@ -368,25 +329,23 @@ func (b *body) fileError(g *segment, err error) error {
 const encodePiece = 96 << 10
 
 // encodeRange writes n octets from off of the base64 text of content that read gives.
-func encodeRange(w io.Writer, g *segment, off, n int64, read func(from, size int64) ([]byte, error)) error {
+func (s *Store) encodeRange(w io.Writer, g *segment, off, n int64, read func(from, size int64) ([]byte, error)) error {
 	// A line, or for text without lines a group of four, is the unit.
 	unitText, unitData := int64(4), int64(3)
 	if g.wrap.width > 0 {
 		unitText, unitData = g.wrap.width+int64(len(g.wrap.eol())), g.wrap.width/4*3
 	}
 	step := max(encodePiece/unitData, 1) * unitData
-	var out []byte
+	buf := s.pieces.get()
+	defer s.pieces.put(buf)
 	for unit := off / unitText; n > 0; {
 		from := unit * unitData
-		size := min(step, g.size-from)
+		size := min(step, g.size-from, (n/unitText+2)*unitData) // whole lines, or the end
 		data, err := read(from, size)
 		if err != nil {
 			return err
 		}
-		if out == nil {
-			out = make([]byte, 0, g.wrap.encodedLen(min(step, (n/unitText+2)*unitData))+2)
-		}
-		out = g.wrap.appendEncoded(out[:0], data, from+size == g.size)
+		out := g.wrap.appendEncoded((*buf)[:0], data, from+size == g.size)
 		skip := off - unit*unitText
 		k := min(n, int64(len(out))-skip)
 		if err := write(w, out[skip:skip+k]); err != nil {

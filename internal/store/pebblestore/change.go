@@ -35,6 +35,9 @@ type change struct {
 	// account replaces the account's profile in memory when not nil.
 	account *mail.Account
 	origin  string
+	// applied, when not nil, is called when the change has become visible, with the
+	// account still locked.
+	applied func()
 	// entries of the journal, encoded; see journal.go.
 	entries journalWriter
 	locked  bool
@@ -240,6 +243,9 @@ func (c *change) install() {
 	}
 	if c.set != nil {
 		c.acct.set.Store(c.set)
+	}
+	if c.applied != nil {
+		c.applied()
 	}
 	if c.account != nil {
 		c.acct.profile.Store(c.account)

@@ -57,15 +57,33 @@ func (s *Store) databaseOptions() *pebble.Options {
 			RewriteMinimumAge: 5 * time.Minute, TargetGarbageRatio: 0.3,
 		}
 	}
+	profile := compressionProfile()
 	for i := range o.Levels {
 		l := &o.Levels[i]
-		l.BlockSize = 32 << 10
+		// Blobs are written with the settings of level 0: large blocks make documents
+		// of one account small. Tables hold small rows, which are looked up singly.
+		l.BlockSize = 8 << 10
+		if i == 0 {
+			l.BlockSize = 32 << 10
+		}
 		l.IndexBlockSize = 256 << 10
 		l.FilterPolicy = bloom.FilterPolicy(10)
-		l.Compression = func() *block.CompressionProfile { return block.FastestCompression }
+		l.Compression = func() *block.CompressionProfile { return profile }
 	}
 	o.TargetFileSizes[0] = 4 << 20
 	return o
+}
+
+// compressionProfile compresses documents and content well and the small rows of
+// tables fast: the former are written once, the latter again by each compaction.
+// Pebble keeps blocks in its cache as they are uncompressed, so that what is read
+// often costs nothing; values of our own that were compressed would cost each time.
+func compressionProfile() *block.CompressionProfile {
+	p := *block.BalancedCompression
+	p.Name = "Mail"
+	p.DataBlocks = block.FastestCompression.DataBlocks
+	p.AdaptiveReductionCutoffPercent = 0
+	return &p
 }
 
 // listener hears what Pebble does in the background. Pebble ends the process on

@@ -451,7 +451,7 @@ func (f *fetch) bodyText(b *body) error {
 	if b.size = int64(len(b.header)) + rest; b.size != f.hot.size {
 		return fmt.Errorf("%w: %d octets, not %d", errValue, b.size, f.hot.size)
 	}
-	b.value, b.text, b.chunk = nil, nil, nil
+	b.value = nil
 	if b.lay.textMode == textOwn {
 		b.value, err = f.texts.find(f.rows, append(append(f.key[:0], f.texts.prefix...), f.hot.email[:]...))
 	}

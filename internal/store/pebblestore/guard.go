@@ -87,7 +87,7 @@ func (g *guardFS) open(op, name string, call func() (vfs.File, error)) (vfs.File
 	}
 	f, err := call()
 	if err == nil {
-		return &guardFile{File: f, g: g, name: name, critical: critical}, nil
+		return g.wrap(f, name, critical), nil
 	}
 	if !critical {
 		return nil, err
@@ -105,6 +105,17 @@ func (g *guardFS) Create(name string, c vfs.DiskWriteCategory) (vfs.File, error)
 		}
 	}
 	return g.open("create", name, func() (vfs.File, error) { return g.FS.Create(name, c) })
+}
+
+// wrap makes the guarded file. A log that is used again has room already.
+func (g *guardFS) wrap(f vfs.File, name string, critical bool) *guardFile {
+	w := &guardFile{File: f, g: g, name: name, critical: critical, log: strings.HasSuffix(name, ".log")}
+	if w.log {
+		if info, err := f.Stat(); err == nil {
+			w.room = info.Size()
+		}
+	}
+	return w
 }
 
 func (g *guardFS) OpenReadWrite(name string, c vfs.DiskWriteCategory, opts ...vfs.OpenOption) (vfs.File, error) {
@@ -161,7 +172,14 @@ type guardFile struct {
 	g        *guardFS
 	name     string
 	critical bool
+	log      bool
+	// Of a log: how far it was written, and how far it has room.
+	written, room int64
 }
+
+// logStep is how much room a log gets at a time. Pebble would give it the size of a
+// write buffer at once, and that for each of the few logs that it keeps.
+const logStep = 2 << 20
 
 // run does one operation on the file, or pretends to.
 func (f *guardFile) run(op string, call func() error) error {
@@ -181,6 +199,9 @@ func (f *guardFile) run(op string, call func() error) error {
 
 func (f *guardFile) Write(p []byte) (int, error) {
 	return len(p), f.run("write", func() error {
+		if f.log {
+			f.makeRoom(int64(len(p)))
+		}
 		n, err := f.File.Write(p)
 		if err == nil && n < len(p) {
 			return io.ErrShortWrite
@@ -199,7 +220,22 @@ func (f *guardFile) WriteAt(p []byte, off int64) (int, error) {
 	})
 }
 
+// makeRoom allocates room for a log ahead of writing, which makes syncing cheaper. It
+// need not succeed.
+func (f *guardFile) makeRoom(n int64) {
+	f.written += n
+	if f.written > f.room {
+		step := max(logStep, f.written-f.room)
+		_ = f.File.Preallocate(f.room, step)
+		f.room += step
+	}
+}
+
+// Preallocate leaves logs to makeRoom.
 func (f *guardFile) Preallocate(off, n int64) error {
+	if f.log {
+		return nil
+	}
 	return f.run("preallocate", func() error { return f.File.Preallocate(off, n) })
 }
 

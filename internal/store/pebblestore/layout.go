@@ -7,11 +7,11 @@ import (
 
 // layout says how the octets of a message behind its header are put together: a
 // sequence of segments. Segments of text follow each other in one stream, which is
-// stored compressed; content is elsewhere, under its hash.
+// stored apart; content is elsewhere, under its hash.
 type layout struct {
 	textMode byte
 	textLen  int64
-	inline   []byte  // textInline: the compressed stream
+	inline   []byte  // textInline: the stream itself
 	chunks   []chunk // textShared
 	segments []segment
 }
@@ -151,7 +151,7 @@ func (l *layout) check() (size int64, err error) {
 		}
 		chunks += c.size
 	}
-	if text != l.textLen || (l.textMode == textShared && chunks != text) {
+	if text != l.textLen || (l.textMode == textShared && chunks != text) || (l.textMode == textInline && int64(len(l.inline)) != text) {
 		return 0, fmt.Errorf("%w: %d octets of text, %d are used", errValue, l.textLen, text)
 	}
 	return size, nil

@@ -32,6 +32,8 @@ type Store struct {
 	accounts *accountCache
 	blobs    *blobs
 	pieces   pieces
+	stages   sync.Pool // of *stageMemory
+	threads  threadCache
 	space    *space
 	degraded atomic.Pointer[frozenError]
 

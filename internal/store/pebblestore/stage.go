@@ -22,9 +22,9 @@ const (
 	wholeUpTo = 512 << 10
 	// ownTextUpTo is the size up to which the text of a message is one value.
 	ownTextUpTo = 256 << 10
-	// inlineUpTo is the size of a compressed text up to which it is part of the
-	// layout. It is one row less to write and to look up; in return a reader of the
-	// document alone passes over it.
+	// inlineUpTo is the size of a text up to which it is part of the layout. It is one
+	// row less to write and to look up; in return a reader of the document alone passes
+	// over it.
 	inlineUpTo = 4 << 10
 	// chunkSize is the size of the parts of longer texts.
 	chunkSize = 128 << 10
@@ -102,7 +102,14 @@ func (s *Store) Stage(ctx context.Context, c *store.Content) (store.Staged, erro
 	if c.Size < int64(len(c.Header)) || c.Size > maxContent {
 		return nil, mail.NewError(mail.CodeInvalid, "the message is shorter than its header")
 	}
-	g := &stager{s: s, ctx: ctx, c: c, src: source{r: c.Source, size: c.Size}, out: &staged{s: s, size: c.Size}}
+	mem, _ := s.stages.Get().(*stageMemory)
+	if mem == nil {
+		mem = &stageMemory{}
+	}
+	defer s.stages.Put(mem)
+	g := &stager{s: s, ctx: ctx, c: c, mem: mem, out: &staged{s: s, size: c.Size}}
+	g.src = source{r: c.Source, size: c.Size, buf: mem.window}
+	defer func() { mem.window = g.src.buf }()
 	if err := g.run(); err != nil {
 		g.abort()
 		return nil, err
@@ -119,11 +126,20 @@ type stager struct {
 	out   *staged
 	lay   layout
 	batch *pebble.Batch // content that goes to the database
+	mem   *stageMemory
+}
+
+// stageMemory is what a stager works with. It is used again for other messages.
+type stageMemory struct {
+	whole, window []byte
+	layout        []byte
+	cut           cutBuffers
 }
 
 func (g *stager) run() error {
 	if g.src.size <= wholeUpTo {
-		g.src.mem = make([]byte, g.src.size)
+		g.mem.whole = slices.Grow(g.mem.whole[:0], int(g.src.size))
+		g.src.mem = g.mem.whole[:g.src.size]
 		if err := readAt(g.src.r, g.src.mem, 0); err != nil {
 			return err
 		}
@@ -218,8 +234,8 @@ func (g *stager) addText(n int64) {
 // the octets that the segment stands for start and end; nowhere when there are none.
 func (g *stager) cutLeaf(leaf store.Leaf) (seg segment, start, end int64, err error) {
 	if leaf.Encoding == "base64" {
-		w := g.s.blobs.newWriter()
-		c, err := cutBase64(&g.src, leaf.Start, leaf.End, w)
+		w := g.s.blobs.newWriter((leaf.End - leaf.Start) / 4 * 3)
+		c, err := cutBase64(&g.src, leaf.Start, leaf.End, w, &g.mem.cut)
 		if err != nil {
 			w.discard()
 			return seg, 0, 0, err
@@ -234,7 +250,7 @@ func (g *stager) cutLeaf(leaf store.Leaf) (seg segment, start, end int64, err er
 	if !leaf.Attachment && leaf.Encoding != "binary" {
 		return seg, 0, 0, nil
 	}
-	w := g.s.blobs.newWriter()
+	w := g.s.blobs.newWriter(leaf.End - leaf.Start)
 	for off := leaf.Start; off < leaf.End; off += copyBlock {
 		b, err := g.src.at(off, min(copyBlock, leaf.End-off))
 		if err == nil {
@@ -277,7 +293,7 @@ func (g *stager) pinned(h hash, data []byte, kind byte) error {
 	if g.batch == nil {
 		g.batch = g.s.db.NewBatch()
 	}
-	set(g.batch, hashKey(tabBlob, h), appendCompressed(nil, data))
+	set(g.batch, hashKey(tabBlob, h), appendPlain(make([]byte, 0, len(data)+1), data))
 	if g.batch.Len() >= flushAt {
 		return g.flush()
 	}
@@ -315,11 +331,10 @@ func (g *stager) storeText() error {
 	if g.c.Recipients > 1 && n >= shareFrom {
 		return g.storeChunk(text)
 	}
-	value := appendCompressed(nil, text)
-	if len(value) <= inlineUpTo {
-		g.lay.textMode, g.lay.inline = textInline, value
+	if n <= inlineUpTo {
+		g.lay.textMode, g.lay.inline = textInline, text
 	} else {
-		g.lay.textMode, g.out.text = textOwn, value
+		g.lay.textMode, g.out.text = textOwn, appendPlain(make([]byte, 0, n+1), text)
 	}
 	return nil
 }
@@ -388,7 +403,8 @@ func (g *stager) storeChunk(text []byte) error {
 // fill copies what is kept of the content, in one piece of memory.
 func (g *stager) fill(sum uint64) {
 	c, d := g.c, &g.out.doc
-	lay := g.lay.append(nil)
+	lay := g.lay.append(g.mem.layout[:0])
+	g.mem.layout = lay
 	parts := [...][]byte{
 		secHeader: c.Header, secEnvelope: c.Envelope, secBodyStructure: c.BodyStructure,
 		secTree: c.Tree, secSummary: c.Summary, secLayout: lay, sections: c.Signature,

@@ -2,6 +2,7 @@ package pebblestore
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
@@ -78,5 +79,12 @@ func TestConformance(t *testing.T) {
 	storetest.Run(t, storetest.Engine{
 		Name: "pebble",
 		New:  func(testing.TB) *storetest.Disk { return newMemDisk(vfs.NewCrashableMem()) },
+		Check: func(ctx context.Context, s store.Store) error {
+			var problems []error
+			_, err := s.(*Store).Check(ctx, CheckOptions{Problem: func(where, text string) {
+				problems = append(problems, fmt.Errorf("%s: %s", where, text))
+			}})
+			return errors.Join(append(problems, err)...)
+		},
 	})
 }

@@ -2,6 +2,7 @@ package pebblestore
 
 import (
 	"encoding/binary"
+	"sync"
 
 	"mallard/internal/mail"
 )
@@ -13,11 +14,58 @@ import (
 // millisPerDay is the unit of the age of conversations.
 const millisPerDay = 24 * 60 * 60 * 1000
 
+// threadCache keeps the rows that were read or written last: most replies come soon.
+// It is two maps; when the young one is full it becomes the old one.
+type threadCache struct {
+	mu         sync.Mutex
+	young, old map[threadCacheKey]threadRow
+}
+
+type threadCacheKey struct {
+	acct mail.AccountID
+	hash [16]byte
+}
+
+// threadCacheSize is the number of rows in each of the two maps: 2 MB in all.
+const threadCacheSize = 16 << 10
+
+func (c *threadCache) get(k threadCacheKey) (threadRow, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	r, ok := c.young[k]
+	if !ok {
+		if r, ok = c.old[k]; ok {
+			c.add(k, r)
+		}
+	}
+	return r, ok
+}
+
+func (c *threadCache) put(k threadCacheKey, r threadRow) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.add(k, r)
+}
+
+func (c *threadCache) add(k threadCacheKey, r threadRow) {
+	if c.young == nil || len(c.young) >= threadCacheSize {
+		c.old, c.young = c.young, make(map[threadCacheKey]threadRow, threadCacheSize)
+	}
+	c.young[k] = r
+}
+
 // threader finds conversations for the messages of one change.
 type threader struct {
 	c *change
 	// made are the rows that this change writes.
-	made map[[16]byte]mail.ThreadID
+	made map[[16]byte]threadRow
+}
+
+// remember puts the rows that were written into the cache, once they are there.
+func (t *threader) remember() {
+	for h, row := range t.made {
+		t.c.s.threads.put(threadCacheKey{t.c.acct.id, h}, row)
+	}
 }
 
 type threadRow struct {
@@ -43,8 +91,8 @@ func (t *threader) find(hashes [][16]byte) (mail.ThreadID, error) {
 	today := uint32(t.c.now / millisPerDay)
 	rows := make([]threadRow, len(hashes))
 	for i, h := range hashes {
-		if id, ok := t.made[h]; ok {
-			rows[i] = threadRow{id, today}
+		if row, ok := t.made[h]; ok {
+			rows[i] = row
 		} else if err := t.read(h, &rows[i]); err != nil {
 			return thread, err
 		}
@@ -65,9 +113,9 @@ func (t *threader) find(hashes [][16]byte) (mail.ThreadID, error) {
 			row.thread = rows[i].thread
 		}
 		if t.made == nil {
-			t.made = map[[16]byte]mail.ThreadID{}
+			t.made = map[[16]byte]threadRow{}
 		}
-		t.made[h] = row.thread
+		t.made[h] = row
 		set(t.c.batch, threadKey(t.c.acct.id, h), row.append(nil))
 	}
 	return thread, nil
@@ -79,6 +127,12 @@ func (t *threader) fresh(day, today uint32) bool {
 }
 
 func (t *threader) read(h [16]byte, row *threadRow) error {
+	key := threadCacheKey{t.c.acct.id, h}
+	cached, ok := t.c.s.threads.get(key)
+	if ok {
+		*row = cached
+		return nil
+	}
 	value, closer, err := t.c.s.db.Get(threadKey(t.c.acct.id, h))
 	if isNotFound(err) {
 		return nil
@@ -93,6 +147,8 @@ func (t *threader) read(h [16]byte, row *threadRow) error {
 	if err != nil {
 		// A damaged row is a conversation that is not known.
 		*row = threadRow{}
+		return nil
 	}
+	t.c.s.threads.put(key, *row)
 	return nil
 }
