@@ -38,8 +38,7 @@ func (s *Server) messages(w http.ResponseWriter, r *http.Request) {
 // for appends that are under way: a client that was killed may ask what became of
 // its last one.
 func (s *Server) digests(w http.ResponseWriter, r *http.Request) {
-	s.appends.Lock()
-	s.appends.Unlock() //nolint:staticcheck // the wait is all that is wanted
+	s.waitForAppends()
 	enc := json.NewEncoder(w)
 	s.each(w, r, func(row *store.Row) error {
 		h := sha256.New()
@@ -53,6 +52,11 @@ func (s *Server) digests(w http.ResponseWriter, r *http.Request) {
 	}, func(uid mail.UID, err error) error {
 		return toClient(enc.Encode(Digest{UID: uid, Error: publicText(err)}))
 	}, func() error { return nil })
+}
+
+func (s *Server) waitForAppends() {
+	s.appends.Lock()
+	defer s.appends.Unlock()
 }
 
 // clientError says that the client can no longer be told anything.
