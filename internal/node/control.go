@@ -13,6 +13,7 @@ import (
 	"mallard/internal/config"
 	"mallard/internal/control"
 	"mallard/internal/httpapi"
+	"mallard/internal/store/pebblestore"
 )
 
 // controlServer makes what answers the operator's commands.
@@ -26,12 +27,26 @@ func (n *Node) controlServer(log *slog.Logger) (*control.Server, *httpapi.API, e
 	}
 	s, err := control.NewServer(control.Options{
 		API: api, Accounts: n.accounts, Mailboxes: n.mailboxes, Receiver: n.receiver,
-		Log: log, Version: n.o.Version,
+		Check: n.check, Log: log, Version: n.o.Version,
 	})
 	if err != nil {
 		return nil, nil, fmt.Errorf("make control server: %w", err)
 	}
 	return s, api, nil
+}
+
+// check verifies the store for the control server.
+func (n *Node) check(ctx context.Context, progress func(control.CheckProgress), problem func(control.Problem)) (*control.CheckReport, error) {
+	r, err := n.engine.Check(ctx, pebblestore.CheckOptions{
+		Progress: func(stage string, done, total int64, unit string) {
+			progress(control.CheckProgress{Stage: stage, Done: done, Total: total, Unit: unit})
+		},
+		Problem: func(where, text string) { problem(control.Problem{Where: where, Text: text}) },
+	})
+	if err != nil {
+		return nil, fmt.Errorf("check the store: %w", err)
+	}
+	return &control.CheckReport{Problems: r.Problems, Seconds: r.Duration.Seconds(), Counts: r.Counts}, nil
 }
 
 // Control is a client of the node itself, for commands that run without a server.

@@ -28,6 +28,7 @@ import (
 	"mallard/internal/limit/memlimit"
 	"mallard/internal/mailbox"
 	"mallard/internal/store"
+	"mallard/internal/store/pebblestore"
 	"mallard/internal/tlsconf"
 )
 
@@ -65,6 +66,7 @@ type Node struct {
 // engine is a storage engine with what operators do to it.
 type engine interface {
 	store.Store
+	Check(ctx context.Context, o pebblestore.CheckOptions) (*pebblestore.CheckReport, error)
 }
 
 // Open opens the store and makes the services. Nothing listens yet.

@@ -12,15 +12,15 @@ import (
 
 // check returns the problems that a check finds.
 func (r *rig) check() []string {
-	r.t.Helper()
+	r.Helper()
 	var problems []string
-	report, err := r.s.Check(r.t.Context(), CheckOptions{
+	report, err := r.s.Check(r.ctx, CheckOptions{
 		Problem:  func(where, text string) { problems = append(problems, where+": "+text) },
 		Progress: func(string, int64, int64, string) {},
 	})
 	r.must(err)
 	if report.Problems != int64(len(problems)) {
-		r.t.Errorf("%d problems counted, %d told", report.Problems, len(problems))
+		r.Errorf("%d problems counted, %d told", report.Problems, len(problems))
 	}
 	return problems
 }
@@ -29,11 +29,11 @@ func (r *rig) check() []string {
 func filled(t *testing.T) *rig {
 	r := newRig(t, vfs.NewMem())
 	for i, attachments := range [][][]byte{nil, {randomBytes(100, 1)}, {randomBytes(5000, 2)}, {randomBytes(300<<10, 3), randomBytes(5000, 2)}} {
-		r.append(r.inbox, newMessage("check", strings.Repeat("text ", 100*i), attachments...), "Delivered-To: a@b.test\r\n")
+		r.append(r.inbox, newMessage("check", strings.Repeat("text ", 4000*i), attachments...), "Delivered-To: a@b.test\r\n")
 	}
-	_, err := r.s.Copy(t.Context(), r.acct, r.inbox, r.inbox, mail.UIDSetOf(2, 3), 0)
+	_, err := r.s.Copy(r.ctx, r.acct, r.inbox, r.inbox, mail.UIDSetOf(2, 3), 0)
 	r.must(err)
-	_, err = r.s.Expunge(t.Context(), r.acct, r.inbox, mail.UIDSetOf(1), false)
+	_, err = r.s.Expunge(r.ctx, r.acct, r.inbox, mail.UIDSetOf(1), false)
 	r.must(err)
 	return r
 }

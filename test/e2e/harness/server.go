@@ -466,3 +466,6 @@ func StartDemo(t testing.TB) *Server {
 	s.start([]string{"serve", "--demo", "--config", s.Config})
 	return s
 }
+
+// Done is closed when the server has ended.
+func (s *Server) Done() <-chan struct{} { return s.done }
