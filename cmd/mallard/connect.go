@@ -72,7 +72,7 @@ func openStore(ctx context.Context, cfg *config.Config, mode access) (*node.Node
 			return nil, err
 		}
 	}
-	n, err := node.Open(ctx, cfg, node.Options{Log: quiet(cfg), Version: version(), ReadOnly: mode == readStore})
+	n, err := node.Open(ctx, cfg, node.Options{Log: quiet(cfg), Version: programVersion(), ReadOnly: mode == readStore})
 	if errors.Is(err, syscall.EAGAIN) || errors.Is(err, syscall.EACCES) {
 		return nil, fmt.Errorf("the mail store in %s is in use by another process that does not answer on its control socket, or this user may not open it: %w", dir, err)
 	}

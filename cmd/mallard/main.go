@@ -105,11 +105,17 @@ func logger(cfg *config.Config) *slog.Logger {
 	return slog.New(slog.NewTextHandler(os.Stderr, o))
 }
 
-// version is the version of the program as the Go tool recorded it.
-func version() string {
+// version is set by the linker (make build); without it the Go tool knows.
+var version = ""
+
+// programVersion is the version of the program.
+func programVersion() string {
+	if version != "" {
+		return version
+	}
 	info, ok := debug.ReadBuildInfo()
 	if !ok || info.Main.Version == "" || info.Main.Version == "(devel)" {
-		return "0.1.0-dev"
+		return "0.1.0-dev" // built without version control
 	}
 	return info.Main.Version
 }
@@ -128,9 +134,9 @@ func (versionCmd) Help() string {
 // Run prints the version.
 func (v versionCmd) Run() error {
 	if v.JSON {
-		return printJSON(map[string]string{"version": version(), "go": runtime.Version(), "os": runtime.GOOS, "arch": runtime.GOARCH})
+		return printJSON(map[string]string{"version": programVersion(), "go": runtime.Version(), "os": runtime.GOOS, "arch": runtime.GOARCH})
 	}
-	fmt.Println("mallard", version())
+	fmt.Println("mallard", programVersion())
 	return nil
 }
 

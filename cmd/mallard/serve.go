@@ -33,7 +33,7 @@ func (s serveCmd) Run(ctx context.Context, c *cli) error {
 		return err
 	}
 	log := logger(cfg)
-	n, err := node.Open(ctx, cfg, node.Options{Log: log, Version: version()})
+	n, err := node.Open(ctx, cfg, node.Options{Log: log, Version: programVersion()})
 	if err != nil {
 		return err
 	}

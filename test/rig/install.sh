@@ -12,12 +12,12 @@
 # Exit status: 0 everything asked for is there; 1 something could not be installed (it says what).
 set -euo pipefail
 
-cache="${MALLARD_TEST_CACHE:-$HOME/.cache/mallard-test}"
+cache="${MALLARD_TEST_CACHE:-${HOME:-/root}/.cache/mallard-test}"
 imapflow_version=2.10.2
 
 # package:program that proves it is there
 dovecot_packages=(dovecot-imapd:/usr/lib/dovecot/imap dovecot-lmtpd:/usr/lib/dovecot/lmtp)
-tool_packages=(gcc:gcc libc6-dev:/usr/include/stdlib.h)
+tool_packages=(gcc:gcc libc6-dev:/usr/include/stdlib.h ca-certificates:/etc/ssl/certs/ca-certificates.crt)
 client_packages=(
   swaks:swaks isync:mbsync neomutt:neomutt mutt:mutt offlineimap3:offlineimap curl:curl
   postfix:postfix fetchmail:fetchmail openssl:openssl nodejs:node npm:npm
@@ -36,7 +36,8 @@ missing() {
 # Keeps invoke-rc.d from starting what apt installs. Restores what was there, also after a failure.
 hold_services() {
   local policy=/usr/sbin/policy-rc.d
-  if [ -e "$policy" ]; then
+  # What is there beside a saved one is ours, of a run that was killed.
+  if [ -e "$policy" ] && [ ! -e "$policy.mallard-saved" ]; then
     mv "$policy" "$policy.mallard-saved"
   fi
   printf '#!/bin/sh\nexit 101\n' >"$policy"
@@ -68,8 +69,10 @@ install_apt() {
     printf 'postfix postfix/main_mailer_type select Local only\npostfix postfix/mailname string mallard.test\n' | debconf-set-selections
   fi
   hold_services
-  apt-get update -qq || say "apt-get update failed; trying with the lists that are there"
-  apt-get install -y -qq --no-install-recommends "${wanted[@]}" >/dev/null || die "apt-get install failed: ${wanted[*]}"
+  # The network may hiccup, and another apt-get may be at work.
+  local options=(-qq -o Acquire::Retries=3 -o DPkg::Lock::Timeout=300)
+  apt-get "${options[@]}" update || say "apt-get update failed; trying with the lists that are there"
+  apt-get "${options[@]}" install -y --no-install-recommends "${wanted[@]}" >/dev/null || die "apt-get install failed: ${wanted[*]}"
   release_services
   mapfile -t wanted < <(missing "$@")
   [ "${#wanted[@]}" -eq 0 ] || die "still missing after apt-get: ${wanted[*]}"
