@@ -21,7 +21,7 @@ const maxMultiAppend = 100
 func (s *session) append(ctx context.Context, cmd *imapwire.Command, a *imapwire.Append) error {
 	box, err := s.lookup(ctx, a.Mailbox)
 	if err != nil {
-		return s.tryCreate(ctx, cmd, err)
+		return s.tryCreate(ctx, cmd, a.Mailbox, err)
 	}
 	room, err := s.room(ctx)
 	if err != nil {
@@ -34,7 +34,7 @@ func (s *session) append(ctx context.Context, cmd *imapwire.Command, a *imapwire
 	}
 	out, err := s.srv.o.Mailboxes.Append(ctx, s.acct.ID, box.ID, in...)
 	if err != nil {
-		return s.tryCreate(ctx, cmd, err)
+		return s.tryCreate(ctx, cmd, a.Mailbox, err)
 	}
 	uids := make([]uint32, len(out))
 	for i := range out {

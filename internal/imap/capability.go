@@ -27,21 +27,22 @@ func capabilityTable() []capability {
 		{"STARTTLS", func(s *session) bool { return loggedOut(s) && !s.secure && s.srv.o.TLS != nil }},
 		{"LOGINDISABLED", func(s *session) bool { return loggedOut(s) && !s.mayLogin() }},
 		{"AUTH=PLAIN", func(s *session) bool { return loggedOut(s) && s.mayLogin() }},
-		{"ENABLE", nil},      // RFC 5161
-		{"ID", nil},          // RFC 2971
-		{"IDLE", nil},        // RFC 2177
-		{"NAMESPACE", nil},   // RFC 2342
-		{"UIDPLUS", nil},     // RFC 4315
-		{"MOVE", nil},        // RFC 6851
-		{"UNSELECT", nil},    // RFC 3691
-		{"CHILDREN", nil},    // RFC 3348
-		{"SPECIAL-USE", nil}, // RFC 6154
-		{"CONDSTORE", nil},   // RFC 7162
-		{"ESEARCH", nil},     // RFC 4731
-		{"WITHIN", nil},      // RFC 5032
-		{"QUOTA", nil},       // RFC 2087
-		{"STATUS=SIZE", nil}, // RFC 8438
-		{"LIST-STATUS", nil}, // RFC 5819
+		{"ENABLE", nil},        // RFC 5161
+		{"ID", nil},            // RFC 2971
+		{"IDLE", nil},          // RFC 2177
+		{"NAMESPACE", nil},     // RFC 2342
+		{"UIDPLUS", nil},       // RFC 4315
+		{"MOVE", nil},          // RFC 6851
+		{"UNSELECT", nil},      // RFC 3691
+		{"CHILDREN", nil},      // RFC 3348
+		{"SPECIAL-USE", nil},   // RFC 6154
+		{"CONDSTORE", nil},     // RFC 7162
+		{"ESEARCH", nil},       // RFC 4731
+		{"WITHIN", nil},        // RFC 5032
+		{"QUOTA", nil},         // RFC 2087
+		{"STATUS=SIZE", nil},   // RFC 8438
+		{"LIST-EXTENDED", nil}, // RFC 5258
+		{"LIST-STATUS", nil},   // RFC 5819
 	}
 }
 

@@ -35,6 +35,9 @@ func (s *session) store(ctx context.Context, cmd *imapwire.Command, a *imapwire.
 	if err != nil {
 		return err
 	}
+	if a.Mode != imapwire.StoreRemove && len(res.Changed) > 0 {
+		s.announce(flags) // with .SILENT no FETCH response would do it
+	}
 	s.tellStored(cmd, a, res)
 	return s.stored(ctx, cmd, res, s.known(set))
 }
@@ -113,7 +116,7 @@ func (s *session) copy(ctx context.Context, cmd *imapwire.Command, a *imapwire.C
 	}
 	to, err := s.lookup(ctx, a.Mailbox)
 	if err != nil {
-		return s.tryCreate(ctx, cmd, err)
+		return s.tryCreate(ctx, cmd, a.Mailbox, err)
 	}
 	res, err := s.srv.o.Mailboxes.Copy(ctx, s.acct.ID, s.view.Mailbox(), to.ID, set)
 	if err != nil {
@@ -142,7 +145,7 @@ func (s *session) move(ctx context.Context, cmd *imapwire.Command, a *imapwire.M
 	}
 	to, err := s.lookup(ctx, a.Mailbox)
 	if err != nil {
-		return s.tryCreate(ctx, cmd, err)
+		return s.tryCreate(ctx, cmd, a.Mailbox, err)
 	}
 	res, err := s.srv.o.Mailboxes.Move(ctx, s.acct.ID, s.view.Mailbox(), to.ID, set)
 	if err != nil {

@@ -57,9 +57,13 @@ func (s *session) fail(ctx context.Context, cmd *imapwire.Command, err error) {
 	s.w.NO(cmd.Tag, responseCode(code), mail.PublicText(err))
 }
 
-// tryCreate makes a missing destination a hint to create it (RFC 3501, 7.1).
-func (s *session) tryCreate(ctx context.Context, cmd *imapwire.Command, err error) error {
+// tryCreate makes a missing destination a hint to create it (RFC 3501, 7.1),
+// unless it has a name that no mailbox can have.
+func (s *session) tryCreate(ctx context.Context, cmd *imapwire.Command, name string, err error) error {
 	if mail.CodeOf(err) != mail.CodeNoMailbox {
+		return err
+	}
+	if _, err := mail.CanonicalName(name); err != nil {
 		return err
 	}
 	if err := s.tell(ctx, mayExpunge(cmd)); err != nil {

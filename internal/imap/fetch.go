@@ -19,7 +19,7 @@ const fetchBatch = 512
 // fetching is a FETCH that is being answered.
 type fetching struct {
 	s     *session
-	uid   bool // UID FETCH
+	flags bool // are among the items
 	items []imapwire.FetchItem
 	plan  []extent    // of the current message, one for each item
 	seen  mail.UIDSet // messages that get \Seen by this command
@@ -38,8 +38,9 @@ func (s *session) fetch(ctx context.Context, cmd *imapwire.Command, a *imapwire.
 	if a.Vanished || a.Partial != nil {
 		return &imapwire.Error{Kind: imapwire.Bad, Text: "VANISHED and PARTIAL are not enabled"}
 	}
-	f := &fetching{s: s, uid: cmd.UID, items: s.fetchItems(cmd, a)}
+	f := &fetching{s: s, items: s.fetchItems(cmd, a)}
 	f.plan = make([]extent, len(f.items))
+	f.flags = slices.ContainsFunc(f.items, func(i imapwire.FetchItem) bool { return i.Kind == imapwire.FetchFlags })
 	if i := slices.IndexFunc(f.items, unsupported); i >= 0 {
 		return &imapwire.Error{Kind: imapwire.Bad, Text: "Data item " + f.items[i].String() + " is not supported"}
 	}
@@ -261,10 +262,12 @@ func (f *fetching) row(ctx context.Context, seq uint32, row *store.Row) error {
 			return err
 		}
 	}
+	if f.flags || f.seen.Contains(row.UID) {
+		f.s.announce(row.Flags)
+	}
 	w := f.s.w.Fetch(seq)
-	var flags, modSeq bool
+	flags, modSeq := f.flags, false
 	for i := range f.items {
-		flags = flags || f.items[i].Kind == imapwire.FetchFlags
 		modSeq = modSeq || f.items[i].Kind == imapwire.FetchModSeq
 		if err := f.item(&w, i, &src); err != nil {
 			return f.broken(err)

@@ -271,16 +271,4 @@ func (c *client) wantLines(res *imapclient.Result, want ...string) {
 	}
 }
 
-// eventually waits until a condition holds.
-func eventually(t testing.TB, what string, cond func() bool) {
-	t.Helper()
-	deadline := time.Now().Add(10 * time.Second)
-	for !cond() {
-		if time.Now().After(deadline) {
-			t.Fatalf("it never happened that %s", what)
-		}
-		<-time.After(time.Millisecond)
-	}
-}
-
 func itoa(n int) string { return strconv.Itoa(n) }

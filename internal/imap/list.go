@@ -65,7 +65,7 @@ func compareNames(a, b string) int {
 // list is LIST (RFC 3501, 6.3.8) with the options that RFC 5258, 5819 and 6154
 // add.
 func (s *session) list(ctx context.Context, cmd *imapwire.Command, a *imapwire.List) error {
-	if len(a.Patterns) == 1 && a.Patterns[0] == "" {
+	if len(a.Patterns) == 1 && a.Patterns[0] == "" && !a.Extended {
 		s.w.List(&imapwire.ListData{Attributes: []string{`\Noselect`}, Delimiter: mail.Separator[0]})
 		return s.ok(ctx, cmd, "")
 	}
@@ -79,7 +79,7 @@ func (s *session) list(ctx context.Context, cmd *imapwire.Command, a *imapwire.L
 		if err != nil {
 			return err
 		}
-		info := childInfo(&l, a, all)
+		info := childInfo(&l, &a.Select, all)
 		if !matches || !selects(&l, &a.Select) && len(info) == 0 {
 			continue
 		}
@@ -102,23 +102,33 @@ func selects(l *listed, sel *imapwire.ListSelect) bool {
 	return !sel.SpecialUse || l.box != nil && l.box.SpecialUse != ""
 }
 
-// childInfo tells of a name that it is only listed for what is below (RFC 5258, 3.5).
-func childInfo(l *listed, a *imapwire.List, all []listed) []string {
-	if !a.Select.RecursiveMatch || !a.Select.Subscribed {
+// childInfo returns the selection options that something below a name fulfils, for
+// which RECURSIVEMATCH has the name listed as well (RFC 5258, 3 and 3.5).
+func childInfo(l *listed, sel *imapwire.ListSelect, all []listed) []string {
+	if !sel.RecursiveMatch || !l.children {
 		return nil
 	}
-	for i := range all {
-		if mail.IsInferior(all[i].name, l.name) && all[i].box != nil && all[i].box.Subscribed {
-			return []string{"SUBSCRIBED"}
-		}
+	if !slices.ContainsFunc(all, func(o listed) bool { return mail.IsInferior(o.name, l.name) && selects(&o, sel) }) {
+		return nil
 	}
-	return nil
+	var out []string
+	if sel.Subscribed {
+		out = append(out, "SUBSCRIBED")
+	}
+	if sel.SpecialUse {
+		out = append(out, "SPECIAL-USE")
+	}
+	return out
 }
 
-// attributes are the name attributes of RFC 3501, 7.2.2, RFC 3348 and RFC 6154.
+// attributes are the name attributes of RFC 3501, 7.2.2, RFC 3348, RFC 5258 and
+// RFC 6154.
 func attributes(l *listed, a *imapwire.List) []string {
 	var out []string
-	if l.box == nil {
+	switch {
+	case l.box == nil && a.Extended:
+		out = append(out, `\NonExistent`) // which implies \Noselect
+	case l.box == nil:
 		out = append(out, `\Noselect`)
 	}
 	if l.children {

@@ -53,14 +53,15 @@ func (s *session) delete(ctx context.Context, cmd *imapwire.Command, a *imapwire
 // rename is RENAME (RFC 3501, 6.3.5), which takes the inferior mailboxes along
 // and, for INBOX, moves its messages.
 func (s *session) rename(ctx context.Context, cmd *imapwire.Command, a *imapwire.Rename) error {
-	box, err := s.lookup(ctx, a.From)
-	if err != nil {
-		return err
-	}
 	to := strings.TrimSuffix(a.To, mail.Separator)
-	if box.Path == mail.Inbox {
+	box, err := s.srv.o.Mailboxes.Lookup(ctx, s.acct.ID, a.From)
+	switch {
+	case mail.CodeOf(err) == mail.CodeNoMailbox && err != nil:
+		err = s.srv.o.Mailboxes.RenameLevel(ctx, s.acct.ID, a.From, to)
+	case err != nil:
+	case box.Path == mail.Inbox:
 		err = s.srv.o.Mailboxes.MoveInbox(ctx, s.acct.ID, to)
-	} else {
+	default:
 		err = s.srv.o.Mailboxes.Rename(ctx, s.acct.ID, box.ID, to, true)
 	}
 	if err != nil {
@@ -72,7 +73,12 @@ func (s *session) rename(ctx context.Context, cmd *imapwire.Command, a *imapwire
 // subscribe is SUBSCRIBE and UNSUBSCRIBE (RFC 3501, 6.3.6 and 6.3.7).
 func (s *session) subscribe(ctx context.Context, cmd *imapwire.Command, name string, on bool) error {
 	box, err := s.lookup(ctx, name)
-	if err != nil {
+	switch {
+	case err == nil:
+	case !on && mail.CodeOf(err) == mail.CodeNoMailbox:
+		// A subscription ends with its mailbox; clients end it once more.
+		return s.ok(ctx, cmd, "")
+	default:
 		return err
 	}
 	if err := s.srv.o.Mailboxes.Subscribed(ctx, s.acct.ID, box.ID, on); err != nil {
@@ -150,10 +156,10 @@ func (s *session) statusData(box *mail.Mailbox, item imapwire.StatusItem) imapwi
 
 // selectMailbox is SELECT and EXAMINE (RFC 3501, 6.3.1 and 6.3.2).
 func (s *session) selectMailbox(ctx context.Context, cmd *imapwire.Command, a *imapwire.Select) error {
+	s.deselect() // also when it fails
 	if a.QResync != nil {
 		return &imapwire.Error{Kind: imapwire.Bad, Text: "QRESYNC is not enabled"}
 	}
-	s.deselect() // also when it fails
 	if a.CondStore {
 		s.enabled.condStore = true
 	}
@@ -176,14 +182,8 @@ func (s *session) selectMailbox(ctx context.Context, cmd *imapwire.Command, a *i
 }
 
 func (s *session) tellSelected(box *mail.Mailbox) {
-	flags := []string{`\Answered`, `\Flagged`, `\Deleted`, `\Seen`, `\Draft`}
-	flags = append(flags, box.Keywords...)
-	s.w.Flags(flags)
-	if s.readOnly {
-		s.w.Status("*", imapwire.CondOK, imapwire.CodePermanentFlags(nil, false), "No flag can be changed")
-	} else {
-		s.w.Status("*", imapwire.CondOK, imapwire.CodePermanentFlags(flags, true), "Flags permitted")
-	}
+	s.keywords.names = box.Keywords
+	s.tellKeywords()
 	s.w.Exists(uint32(s.view.Len()))
 	s.w.Recent(uint32(s.view.RecentCount()))
 	if n := s.view.FirstUnseen(); n > 0 {
@@ -247,6 +247,15 @@ func (s *session) getQuotaRoot(ctx context.Context, cmd *imapwire.Command, a *im
 		return err
 	}
 	return s.ok(ctx, cmd, "")
+}
+
+// setQuota is SETQUOTA (RFC 2087, 4.1), which is not for users.
+func (s *session) setQuota(ctx context.Context, cmd *imapwire.Command) error {
+	if err := s.tell(ctx, true); err != nil {
+		return err
+	}
+	s.w.NO(cmd.Tag, imapwire.CodeNoPerm, "Quotas are set by the administrator")
+	return nil
 }
 
 // tellQuota tells usage in KiB, rounded up. Without a limit there is no resource.

@@ -118,7 +118,7 @@ func (s *session) query(k *imapwire.SearchKey) (search.Query, error) {
 	case imapwire.SearchAnd, imapwire.SearchOr, imapwire.SearchNot:
 		return s.queryGroup(k)
 	case imapwire.SearchSeq:
-		set, err := s.seqSet(k.Set)
+		set, err := s.existing(k.Set)
 		return search.UIDs(set), err
 	case imapwire.SearchUID:
 		set, err := s.uidSet(k.Set)

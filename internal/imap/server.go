@@ -130,7 +130,7 @@ func New(o Options) *Server {
 
 // notYet are commands that the wire layer can read and the server does not offer.
 func notYet() []string {
-	return []string{"COMPRESS", "SORT", "THREAD", "UNAUTHENTICATE", "SETQUOTA"}
+	return []string{"COMPRESS", "SORT", "THREAD", "UNAUTHENTICATE"}
 }
 
 // Serve runs one connection until it ends. It is a netserve.Handler: when ctx

@@ -49,12 +49,12 @@ type session struct {
 
 	view     *mailbox.View // nil unless selected
 	readOnly bool
+	keywords keywords
 }
 
 // extensions are those that a client has switched on.
 type extensions struct {
 	condStore bool // RFC 7162
-	utf8      bool // RFC 6855
 }
 
 func newSession(srv *Server, c net.Conn) *session {
@@ -170,6 +170,7 @@ func (s *session) deselect() {
 	if s.view != nil {
 		s.view.Close()
 		s.view = nil
+		s.keywords = keywords{}
 	}
 }
 
@@ -232,10 +233,16 @@ func (s *session) readFailed(err error) {
 	s.done = true
 }
 
-// refuse answers to a command with a syntax error.
+// refuse answers to a command that was not accepted. Errors are counted: those of
+// syntax alone, since what is refused for another reason may be well meant.
 func (s *session) refuse(tag string, e *imapwire.Error) {
+	if e.Command == "SELECT" || e.Command == "EXAMINE" {
+		s.deselect() // a SELECT that fails leaves no mailbox selected (RFC 3501, 6.3.1)
+	}
 	s.w.Error(tag, e)
-	s.errors++
+	if e.Kind == imapwire.Bad {
+		s.errors++
+	}
 	switch {
 	case e.Kind == imapwire.Bye:
 		s.done = true
@@ -355,6 +362,8 @@ func (s *session) dispatchMailboxes(ctx context.Context, cmd *imapwire.Command) 
 		return s.getQuota(ctx, cmd, a)
 	case *imapwire.GetQuotaRoot:
 		return s.getQuotaRoot(ctx, cmd, a)
+	case *imapwire.SetQuota:
+		return s.setQuota(ctx, cmd)
 	}
 	return &imapwire.Error{Kind: imapwire.Bad, Text: "Unknown command: " + cmd.Name}
 }

@@ -22,25 +22,40 @@ func (s *session) uidSet(set imapwire.NumSet) (mail.UIDSet, error) {
 }
 
 // seqSet turns a set of sequence numbers into UIDs. A number beyond the last
-// message is an error of the client (RFC 3501, 9, seq-number).
+// message is an error of the client, and "*" in an empty mailbox is one (RFC 3501,
+// 9, seq-number).
 func (s *session) seqSet(set imapwire.NumSet) (mail.UIDSet, error) {
-	if set.Saved {
-		return nil, &imapwire.Error{Kind: imapwire.Bad, Text: "No search result is saved"}
-	}
 	n := uint32(s.view.Len())
 	if top := set.Largest(); top > n {
 		return nil, &imapwire.Error{Kind: imapwire.Bad, Text: fmt.Sprintf("Message %d does not exist, there are %d", top, n)}
 	}
+	if n == 0 && set.Dynamic() {
+		return nil, &imapwire.Error{Kind: imapwire.Bad, Text: "There are no messages"}
+	}
+	return s.existing(set)
+}
+
+// existing is seqSet for SEARCH, where a message that does not exist is one that
+// is not found: clients search for 1:* without asking whether there is any.
+func (s *session) existing(set imapwire.NumSet) (mail.UIDSet, error) {
+	if set.Saved {
+		return nil, &imapwire.Error{Kind: imapwire.Bad, Text: "No search result is saved"}
+	}
 	uids := s.view.UIDs()
-	var out mail.UIDSet
+	n := uint32(len(uids))
+	out := mail.UIDSet{}
+	if n == 0 {
+		return out, nil
+	}
 	for _, r := range set.Resolve(n).Ranges {
+		r.Stop = min(r.Stop, n)
 		if r.Start == 1 && r.Stop == n {
 			// All messages: one range says it, whatever gaps there are. It ends
 			// with the last message that the client knows.
 			return mail.UIDSet{{First: uids[0], Last: uids[n-1]}}, nil
 		}
-		for _, u := range uids[r.Start-1 : r.Stop] {
-			out = out.Append(u)
+		for i := r.Start; i <= r.Stop; i++ {
+			out = out.Append(uids[i-1])
 		}
 	}
 	return out, nil

@@ -53,6 +53,7 @@ func (s *session) tellUpdate(u mailbox.Update) {
 
 // tellFlags sends the flags of one message.
 func (s *session) tellFlags(r mailbox.NumberedRow, withUID bool) {
+	s.announce(r.Flags)
 	f := s.w.Fetch(r.Seq)
 	if withUID {
 		f.UID(uint32(r.UID))

@@ -3,6 +3,7 @@ package mailbox
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"mallard/internal/event"
@@ -110,13 +111,54 @@ func (s *Service) Rename(ctx context.Context, acct mail.AccountID, id mail.Mailb
 	}
 	renames := []store.Rename{{ID: id, Path: path}}
 	if inferiors {
-		if renames, err = s.renameTree(ctx, acct, box, path); err != nil {
+		if renames, err = s.renameTree(ctx, acct, box.Path, path); err != nil {
 			return err
 		}
 		if err := s.createParents(ctx, acct, path, box.Retention); err != nil {
 			return err
 		}
 	}
+	return s.rename(ctx, acct, renames)
+}
+
+// RenameLevel gives a new name to a level of the hierarchy that is no mailbox
+// itself, which is to the mailboxes below it. Errors: NoMailbox when there are none,
+// Exists when the new name or one below it is taken, Invalid, Limit.
+func (s *Service) RenameLevel(ctx context.Context, acct mail.AccountID, level, name string) error {
+	from, err := mail.CanonicalName(level)
+	if err != nil {
+		return mail.NewError(mail.CodeNoMailbox, "no such mailbox")
+	}
+	to, err := mail.CanonicalName(name)
+	if err != nil {
+		return err
+	}
+	boxes, err := s.store.ListMailboxes(ctx, acct)
+	if err != nil {
+		return err
+	}
+	below := func(top string) func(*mail.Mailbox) bool {
+		return func(b *mail.Mailbox) bool { return b.Path == top || mail.IsInferior(b.Path, top) }
+	}
+	switch {
+	case !slices.ContainsFunc(boxes, below(from)):
+		return mail.NewError(mail.CodeNoMailbox, "no such mailbox")
+	case mail.IsInferior(to, from):
+		return mail.NewError(mail.CodeInvalid, "a mailbox cannot be moved below itself")
+	case slices.ContainsFunc(boxes, below(to)):
+		return mail.NewError(mail.CodeExists, "mailbox already exists")
+	}
+	renames, err := s.renameTree(ctx, acct, from, to)
+	if err != nil {
+		return err
+	}
+	if err := s.createParents(ctx, acct, to, 0); err != nil {
+		return err
+	}
+	return s.rename(ctx, acct, renames)
+}
+
+func (s *Service) rename(ctx context.Context, acct mail.AccountID, renames []store.Rename) error {
 	if err := s.store.RenameMailboxes(ctx, acct, renames); err != nil {
 		return err
 	}
@@ -126,9 +168,10 @@ func (s *Service) Rename(ctx context.Context, acct mail.AccountID, id mail.Mailb
 	return nil
 }
 
-// renameTree lists what a mailbox and those below it will be called. Errors:
-// Exists, so that a rename that cannot be done leaves no new superiors behind.
-func (s *Service) renameTree(ctx context.Context, acct mail.AccountID, top *mail.Mailbox, to string) ([]store.Rename, error) {
+// renameTree lists what the mailbox of a name, if there is one, and those below it
+// will be called. Errors: Exists, so that a rename that cannot be done leaves no new
+// superiors behind.
+func (s *Service) renameTree(ctx context.Context, acct mail.AccountID, top, to string) ([]store.Rename, error) {
 	boxes, err := s.store.ListMailboxes(ctx, acct)
 	if err != nil {
 		return nil, err
@@ -136,11 +179,11 @@ func (s *Service) renameTree(ctx context.Context, acct mail.AccountID, top *mail
 	var out []store.Rename
 	stays := make(map[string]bool)
 	for _, b := range boxes {
-		if b.ID != top.ID && !mail.IsInferior(b.Path, top.Path) {
+		if b.Path != top && !mail.IsInferior(b.Path, top) {
 			stays[b.Path] = true
 			continue
 		}
-		path, err := mail.CanonicalName(to + b.Path[len(top.Path):])
+		path, err := mail.CanonicalName(to + b.Path[len(top):])
 		if err != nil {
 			return nil, err
 		}

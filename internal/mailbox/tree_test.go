@@ -293,3 +293,54 @@ func TestQuota(t *testing.T) {
 		t.Errorf("append without account: %v", err)
 	}
 }
+
+// A level without a mailbox is renamed by what is below it.
+func TestRenameLevel(t *testing.T) {
+	for name, tc := range map[string]struct {
+		from, to string
+		code     mail.Code
+		want     string // all paths but the two that are always there
+	}{
+		"level":             {from: "a", to: "z", want: "ab/c d z/b z/b/c"},
+		"new superiors":     {from: "a", to: "n/m", want: "ab/c d n n/m/b n/m/b/c"},
+		"below a mailbox":   {from: "a", to: "d/x", want: "ab/c d d/x/b d/x/b/c"},
+		"nothing there":     {from: "q", to: "z", code: mail.CodeNoMailbox},
+		"a bad name":        {from: "a//b", to: "z", code: mail.CodeNoMailbox},
+		"to a bad name":     {from: "a", to: "z//b", code: mail.CodeInvalid},
+		"below itself":      {from: "a", to: "a/b", code: mail.CodeInvalid},
+		"itself":            {from: "a", to: "a", code: mail.CodeExists},
+		"to a mailbox":      {from: "a", to: "d", code: mail.CodeExists},
+		"to another level":  {from: "a", to: "ab", code: mail.CodeExists},
+		"to INBOX":          {from: "a", to: "inbox", code: mail.CodeExists},
+		"deeper than it is": {from: "a", to: strings.Repeat("x/", mail.MaxNameDepth-2) + "x", code: mail.CodeLimit},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newFixture(t, memstore.Options{}, nil)
+			for _, p := range []string{"a/b", "a/b/c", "ab/c", "d"} {
+				if _, err := f.Create(t.Context(), f.acct, mail.Mailbox{Path: p}, false); err != nil {
+					t.Fatal(err)
+				}
+			}
+			before := f.paths(t)
+			err := f.RenameLevel(t.Context(), f.acct, tc.from, tc.to)
+			if (err == nil) != (tc.want != "") || err != nil && mail.CodeOf(err) != tc.code {
+				t.Fatalf("rename: %v, want %v", err, tc.code)
+			}
+			after := f.paths(t)
+			if tc.want == "" {
+				if !maps.Equal(after, before) {
+					t.Errorf("a failed rename left %v", after)
+				}
+				return
+			}
+			if after[tc.to+"/b/c"] != before["a/b/c"] {
+				t.Error("the mailbox is another one")
+			}
+			delete(after, mail.Inbox)
+			delete(after, "Other")
+			if got := strings.Join(slices.Sorted(maps.Keys(after)), " "); got != tc.want {
+				t.Errorf("there are %q, want %q", got, tc.want)
+			}
+		})
+	}
+}

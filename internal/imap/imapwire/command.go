@@ -123,6 +123,7 @@ func (p *parser) command(state State) *Command {
 		return nil
 	}
 	spec, known := p.r.opt.Commands.specs[string(name)]
+	p.name = spec.Name
 	switch {
 	case !known:
 		p.badf("Unknown command: %.64s", name)

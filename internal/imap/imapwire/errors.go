@@ -32,6 +32,9 @@ func (k Kind) String() string {
 type Error struct {
 	// Tag is the command's tag, "*" when it had none that could be read.
 	Tag string
+	// Command is the name of the command in upper case, without UID; empty when
+	// there is no such command or its name was not read.
+	Command string
 	// Kind says how to answer.
 	Kind Kind
 	// Code is the response code without brackets, with its arguments; empty

@@ -19,7 +19,8 @@ type parser struct {
 	err  error
 
 	tag      string
-	uid      bool // the UID form of the command
+	name     string // of the command, once it is known
+	uid      bool   // the UID form of the command
 	lineLeft int
 	litLeft  int64
 	elems    int
@@ -31,7 +32,7 @@ func (p *parser) ok() bool { return p.err == nil }
 
 func (p *parser) fail(kind Kind, code Code, text string) {
 	if p.err == nil {
-		p.err = &Error{Tag: p.tag, Kind: kind, Code: code, Text: text}
+		p.err = &Error{Tag: p.tag, Command: p.name, Kind: kind, Code: code, Text: text}
 	}
 }
 
