@@ -37,6 +37,8 @@ func (s *Store) CreateAccount(ctx context.Context, in store.NewAccount) (*mail.A
 	a := cloneAccount(&in.Account)
 	if a.ID.IsZero() {
 		a.ID = mail.NewID[mail.AccountID](s.ids)
+	} else if err := s.finishDeletion(ctx, a.ID); err != nil {
+		return nil, err
 	}
 	a.StorageUsed, a.Address = 0, ""
 	if a.Created.IsZero() {
@@ -72,6 +74,9 @@ func (s *Store) createAccount(b *pebble.Batch, in *store.NewAccount, a *mail.Acc
 	s.directory.Lock()
 	defer s.directory.Unlock()
 	err := s.mustBeFree("the account", idKey(tabAccount, a.ID))
+	if err == nil { // made and deleted again by others since finishDeletion
+		err = s.mustBeFree("the account", deletionKey(a.ID, mail.MailboxID{}))
+	}
 	if err == nil {
 		err = s.mustBeFree("the username", textKey(tabUsername, in.View))
 	}
@@ -302,6 +307,7 @@ func (s *Store) deleteAccount(ctx context.Context, id mail.AccountID) (*pebble.B
 	c.acct.gone = true
 	c.acct.set.Store(newBoxSet(nil))
 	s.accounts.drop(c.acct)
+	s.threads.clear() // its id may come again
 	s.counts.accounts--
 	s.counts.addresses -= addresses
 	return b, nil

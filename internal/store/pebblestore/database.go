@@ -18,9 +18,12 @@ import (
 // compactions do not rewrite.
 const separateFrom = 512
 
-// openDatabase opens Pebble with the settings that mail needs.
-func (s *Store) openDatabase() error {
+// openDatabase opens Pebble with the settings that mail needs. Only for a fresh store
+// a database is made: where it is missing from another, making an empty one would
+// hide that all mail is gone.
+func (s *Store) openDatabase(fresh bool) error {
 	o := s.databaseOptions()
+	o.ErrorIfNotExists = !fresh
 	db, err := pebble.Open(s.fs.PathJoin(s.opt.Dir, dbDir), o)
 	o.Cache.Unref()
 	if err != nil {
@@ -47,7 +50,6 @@ func (s *Store) databaseOptions() *pebble.Options {
 		FormatMajorVersion:          pebble.FormatValueSeparation,
 		CompactionConcurrencyRange:  func() (int, int) { return 1, compactions },
 		ReadOnly:                    s.opt.ReadOnly,
-		ErrorIfNotExists:            s.opt.ReadOnly,
 		Logger:                      pebbleLogger{s.log},
 		EventListener:               s.listener(),
 	}

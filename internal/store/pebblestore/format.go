@@ -27,10 +27,15 @@ const (
 	formatMagic = "mallard pebblestore "
 )
 
-// migrations brings a store of version n, the key, to version n+1. Each must be
-// able to run again after it was interrupted.
-func migrations() map[int]func(context.Context, *Store) error {
-	return map[int]func(context.Context, *Store) error{}
+// migration brings a store of one version to the next. The database is open, but no
+// run has begun: it must not use what serves calls (accounts, content, sweeper). It
+// must be able to run again after it was interrupted anywhere, and after it ended.
+type migration func(ctx context.Context, s *Store) error
+
+// migrations are the steps of upgrades by the version that they start from. Version 1
+// is the first, so there are none yet; version n+1 needs an entry n.
+func migrations() map[int]migration {
+	return map[int]migration{}
 }
 
 // lock is the lock on the directory.
@@ -87,12 +92,12 @@ func (s *Store) makeDirs() error {
 // checkFormat refuses what this version cannot open.
 func (s *Store) checkFormat(version int) (fresh bool, err error) {
 	switch {
-	case version > formatVersion:
-		return false, fmt.Errorf("its format is version %d, this program knows up to %d: it was written by a newer version of the program", version, formatVersion)
+	case version > s.opt.version:
+		return false, fmt.Errorf("its format is version %d, this program knows up to %d: it was written by a newer version of the program", version, s.opt.version)
 	case version == 0 && s.opt.ReadOnly:
-		return false, fmt.Errorf("there is no store: %w", fs.ErrNotExist)
-	case version < formatVersion && version > 0 && s.opt.ReadOnly:
-		return false, fmt.Errorf("its format is version %d: it must be opened for writing once, to bring it to version %d", version, formatVersion)
+		return false, fmt.Errorf("there is no store: no file %s: %w", formatFile, fs.ErrNotExist)
+	case version < s.opt.version && version > 0 && s.opt.ReadOnly:
+		return false, fmt.Errorf("its format is version %d: it must be opened for writing once, to bring it to version %d", version, s.opt.version)
 	case version > 0:
 		return false, nil
 	}
@@ -132,7 +137,7 @@ func (s *Store) startNew() error {
 
 // created ends the creation of a store.
 func (s *Store) created() error {
-	if err := s.writeFormat(formatVersion); err != nil {
+	if err := s.writeFormat(s.opt.version); err != nil {
 		return err
 	}
 	if err := s.fs.Remove(s.fs.PathJoin(s.opt.Dir, newFile)); err != nil {
@@ -174,7 +179,7 @@ func (s *Store) writeFormat(version int) error {
 }
 
 // migrate brings an older store to the current version, step by step. The version
-// is raised after each step.
+// is raised after each step, when all of the step is on the disk.
 func (s *Store) migrate(ctx context.Context) error {
 	if s.opt.ReadOnly {
 		return nil
@@ -183,14 +188,16 @@ func (s *Store) migrate(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	steps := migrations()
-	for ; version < formatVersion; version++ {
-		step := steps[version]
+	for ; version < s.opt.version; version++ {
+		step := s.opt.migrations[version]
 		if step == nil {
 			return fmt.Errorf("its format is version %d, which this program cannot upgrade", version)
 		}
 		s.log.Info("upgrading the store", "dir", s.opt.Dir, "from", version, "to", version+1)
 		if err := step(ctx, s); err != nil {
+			return fmt.Errorf("upgrade from version %d: %w", version, err)
+		}
+		if err := s.syncLog(); err != nil {
 			return fmt.Errorf("upgrade from version %d: %w", version, err)
 		}
 		if err := s.writeFormat(version + 1); err != nil {

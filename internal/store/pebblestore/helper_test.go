@@ -25,7 +25,7 @@ type rig struct {
 }
 
 func options(fs vfs.FS) Options {
-	return Options{Dir: "/mail", FS: fs, MinFree: -1, MemTableSize: 4 << 20, CacheSize: 8 << 20, SweepInterval: 10 * time.Millisecond}
+	return Options{Dir: "/mail", FS: fs, MinFree: -1, MemTableSize: 4 << 20, CacheSize: 8 << 20, SweepInterval: 10 * time.Millisecond, deletionStep: 2}
 }
 
 func newRig(t testing.TB, fs vfs.FS) *rig {

@@ -10,7 +10,7 @@ import (
 // The tables of the whole store. The first octet of a key names its table;
 // docs/format/pebble-keys.md documents keys and values.
 const (
-	tabMeta        = 'E' // -> meta
+	tabMeta        = 'E' // -> meta; 'o' -> nothing
 	tabAccount     = 'A' // account -> mail.Account
 	tabUsername    = 'U' // view -> account
 	tabAddress     = 'D' // address -> view
@@ -45,6 +45,10 @@ const (
 	tabSignature   = 's' // email -> signature
 	tabSharing     = 'r' // email, mailbox, uid -> nothing
 )
+
+// orphansKey is a row beside that of meta: it is there while content without a
+// reference may lie about that has no note, see findOrphans.
+func orphansKey() []byte { return []byte{tabMeta, 'o'} }
 
 // hash is the SHA-256 of content.
 type hash [32]byte

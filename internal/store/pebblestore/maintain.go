@@ -12,8 +12,6 @@ import (
 )
 
 const (
-	// deletionStep is how many messages a background deletion removes in one change.
-	deletionStep = 500
 	// agingInterval is the pause between two looks for old journals and
 	// conversations.
 	agingInterval = time.Hour
@@ -35,9 +33,7 @@ func (s *Store) maintain() {
 			return false
 		}
 	}
-	if s.crashed[s.epoch-1] {
-		s.background("look for unused content", func() error { return s.findOrphans(stopped) })
-	}
+	s.background("look for unused content", func() error { return s.findOrphans(stopped) })
 	pause := time.NewTicker(s.opt.SweepInterval)
 	defer pause.Stop()
 	aging := time.NewTicker(agingInterval)
@@ -128,11 +124,15 @@ func (s *Store) deleteMessages(acct mail.AccountID, box mail.MailboxID) (done bo
 		return false, err
 	}
 	defer c.end()
+	if c.acct.set.Load().byID[box] != nil {
+		s.log.Error("a mailbox that is there is noted as deleted: it stays", "account", acct, "mailbox", box)
+		return true, s.forgetDeletion(acct, box)
+	}
 	var messages []copied
 	err = s.walk(context.Background(), acct, box, mail.AllUIDs(), func(uid mail.UID, h *hot) error {
 		m := copied{uid, *h}
 		m.hot.keywords = nil
-		if messages = append(messages, m); len(messages) == deletionStep {
+		if messages = append(messages, m); len(messages) == s.opt.deletionStep {
 			return errStop
 		}
 		return nil
@@ -143,7 +143,7 @@ func (s *Store) deleteMessages(acct mail.AccountID, box mail.MailboxID) (done bo
 	if _, err := c.discard(box, messages, func(m *copied) { c.removeRows(box, m.uid, &m.hot) }); err != nil {
 		return false, err
 	}
-	done = len(messages) < deletionStep
+	done = len(messages) < s.opt.deletionStep
 	if done {
 		for _, tab := range []byte{tabHot, tabExtra, tabDate, tabTombstone} {
 			prefix := boxKey(tab, acct, box)
@@ -174,8 +174,21 @@ func (s *Store) applyClose(b *pebble.Batch) error {
 }
 
 // deleteDocuments removes some documents of a deleted account; with the last of them
-// it removes everything else. Nobody else writes rows of that account any more.
+// it removes everything else. Nobody else writes rows of that account any more: its
+// id is free again only when all is gone, see finishDeletion.
 func (s *Store) deleteDocuments(acct mail.AccountID) (done bool, err error) {
+	s.deletion.Lock()
+	defer s.deletion.Unlock()
+	if under, err := s.has(deletionKey(acct, mail.MailboxID{})); err != nil || !under {
+		return true, err
+	}
+	if there, err := s.has(idKey(tabAccount, acct)); err != nil || there {
+		if there {
+			s.log.Error("an account that is there is noted as deleted: it stays", "account", acct)
+			err = s.forgetDeletion(acct, mail.MailboxID{})
+		}
+		return true, err
+	}
 	b := s.db.NewBatch()
 	n := 0
 	err = s.scan(accountKey(tabDocument, acct), func(key, value []byte) error {
@@ -187,7 +200,7 @@ func (s *Store) deleteDocuments(acct mail.AccountID) (done bool, err error) {
 			}
 		}
 		del(b, key)
-		if n++; n == deletionStep {
+		if n++; n == s.opt.deletionStep {
 			return errStop
 		}
 		return nil
@@ -196,12 +209,25 @@ func (s *Store) deleteDocuments(acct mail.AccountID) (done bool, err error) {
 		_ = b.Close()
 		return false, err
 	}
-	if done = n < deletionStep; done {
+	if done = n < s.opt.deletionStep; done {
 		prefix := idKey(tabOwned, acct)
 		delRange(b, prefix, after(prefix))
 		del(b, deletionKey(acct, mail.MailboxID{}))
 	}
 	return done, s.applyClose(b)
+}
+
+// finishDeletion does now what is left to remove of a deleted account, so that an
+// account with the same id does not find it, and is not taken for it.
+func (s *Store) finishDeletion(ctx context.Context, acct mail.AccountID) error {
+	for {
+		if ctx.Err() != nil {
+			return canceled(ctx)
+		}
+		if done, err := s.deleteDocuments(acct); err != nil || done {
+			return err
+		}
+	}
 }
 
 // trimJournals removes what is older than JournalAge from the journals of accounts

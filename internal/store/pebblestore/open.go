@@ -50,6 +50,9 @@ type Store struct {
 	soon   chan struct{} // something applied waits for the log to be synced
 	sweeps chan struct{} // there is work for the sweeper
 	sweep  sweeper
+
+	// deletion is held by each step of the removal of an account.
+	deletion sync.Mutex
 }
 
 var _ store.Store = (*Store)(nil)
@@ -88,7 +91,7 @@ func (s *Store) open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := s.openDatabase(); err != nil {
+	if err := s.openDatabase(fresh); err != nil {
 		return errors.Join(err, s.lock.release())
 	}
 	if fresh {
@@ -97,7 +100,7 @@ func (s *Store) open(ctx context.Context) error {
 		err = s.migrate(ctx)
 	}
 	if err == nil {
-		err = s.beginRun()
+		err = s.beginRun(fresh)
 	}
 	if err == nil {
 		s.blobs, err = s.openBlobs(len(s.crashed) > 0)
@@ -159,9 +162,27 @@ func (s *Store) readMeta() (meta, error) {
 	return m, nil
 }
 
+// errNoRuns says that a store has rows but not the record of runs, without which
+// numbers could be given out again.
+var errNoRuns = errors.New("the record of runs is missing")
+
+// knowRuns refuses a store whose record of runs is lost. Only a store whose creation
+// was interrupted has none, and it has nothing else.
+func (s *Store) knowRuns(fresh bool) error {
+	if found, err := s.has([]byte{tabMeta}); err != nil || found || fresh {
+		return err
+	}
+	return s.scanRange(nil, nil, func(key, _ []byte) error {
+		return corrupt("the database", fmt.Errorf("%w, but there is a row in table %q", errNoRuns, key[0]))
+	})
+}
+
 // beginRun gives this run its number. It is on the disk before anything else is
 // written, so that a head tells which run wrote it and whether that run ended well.
-func (s *Store) beginRun() error {
+func (s *Store) beginRun(fresh bool) error {
+	if err := s.knowRuns(fresh); err != nil {
+		return err
+	}
 	m, err := s.readMeta()
 	if err != nil {
 		return err
@@ -180,20 +201,31 @@ func (s *Store) beginRun() error {
 	if s.opt.ReadOnly {
 		return nil
 	}
-	if err := s.db.Set([]byte{tabMeta}, m.append(nil), pebble.Sync); err != nil {
+	b := s.db.NewBatch()
+	set(b, []byte{tabMeta}, m.append(nil))
+	if len(m.crashed) > 0 && m.crashed[len(m.crashed)-1] == m.epoch-1 {
+		set(b, orphansKey(), nil)
+	}
+	if err := b.Commit(pebble.Sync); err != nil {
 		return diskError("begin a run", err)
 	}
 	return nil
 }
 
-// endRun notes that everything is on the disk.
-func (s *Store) endRun() error {
+// endRun notes that everything is on the disk, and with orphans set that there is
+// content to look for.
+func (s *Store) endRun(orphans bool) error {
 	m, err := s.readMeta()
 	if err != nil {
 		return err
 	}
 	m.clean = true
-	if err := s.db.Set([]byte{tabMeta}, m.append(nil), pebble.Sync); err != nil {
+	b := s.db.NewBatch()
+	set(b, []byte{tabMeta}, m.append(nil))
+	if orphans {
+		set(b, orphansKey(), nil)
+	}
+	if err := b.Commit(pebble.Sync); err != nil {
 		return diskError("end the run", err)
 	}
 	if err := s.guard.failure(); err != nil {
@@ -212,12 +244,12 @@ func (s *Store) Close() error {
 	}
 	close(s.stop)
 	s.jobs.Wait()
-	s.saveSuspects()
+	unsaved := s.saveSuspects()
 	var err error
 	if s.guard.failure() != nil {
 		err = stoppedError(s.guard.failure())
 	} else if !s.opt.ReadOnly {
-		err = s.endRun()
+		err = s.endRun(unsaved != nil)
 	}
 	close(s.guard.stop)
 	if cerr := s.db.Close(); cerr != nil {

@@ -53,6 +53,12 @@ type Options struct {
 	ThreadAge time.Duration
 	// SweepInterval is the pause between two rounds of the sweeper. Default 15 s.
 	SweepInterval time.Duration
+
+	// deletionStep is how many messages a background deletion removes in one change.
+	deletionStep int
+	// migrations replaces those of the program, and version the format that they lead to.
+	migrations map[int]migration
+	version    int
 }
 
 // Limits that are part of the format or of the contract.
@@ -84,6 +90,11 @@ func (o Options) withDefaults() (Options, error) {
 	setDefault(&o.JournalAge, 12*time.Hour)
 	setDefault(&o.ThreadAge, 180*24*time.Hour)
 	setDefault(&o.SweepInterval, 15*time.Second)
+	setDefault(&o.deletionStep, 500)
+	setDefault(&o.version, formatVersion)
+	if o.migrations == nil {
+		o.migrations = migrations()
+	}
 	return o, o.validate()
 }
 

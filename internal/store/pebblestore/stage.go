@@ -432,11 +432,12 @@ func (x *staged) Close() error {
 	if x.closed.Swap(true) {
 		return nil
 	}
-	for _, c := range x.hashes {
-		x.s.blobs.unpin(c.hash)
-	}
+	// A suspect that is pinned is left alone; nobody must see content that is neither.
 	if !x.used.Load() {
 		x.s.suspect(x.hashes)
+	}
+	for _, c := range x.hashes {
+		x.s.blobs.unpin(c.hash)
 	}
 	return nil
 }

@@ -21,8 +21,8 @@ import (
 // stripe, so nothing can come in between.
 //
 // Content that was staged and not used has no note; it gets one when the staged
-// message is closed. What a crash leaves without one is found by a full sweep at
-// the next start.
+// message is closed. What a crash leaves without one is found by a full sweep after
+// the next start; a row says that it is still to be done (orphansKey).
 
 // The kinds of content.
 const (
@@ -74,29 +74,33 @@ func (s *Store) wakeSweeper() {
 	}
 }
 
-// saveSuspects writes the notes for content that was staged and not used.
-func (s *Store) saveSuspects() {
+// saveSuspects writes the notes for content that was staged and not used. What
+// cannot be written now stays for the next time.
+func (s *Store) saveSuspects() error {
 	s.sweep.mu.Lock()
-	suspects := s.sweep.suspects
-	s.sweep.suspects = nil
-	s.sweep.mu.Unlock()
-	if len(suspects) == 0 || s.writable(false) != nil {
-		return // a full sweep finds them
+	defer s.sweep.mu.Unlock()
+	if len(s.sweep.suspects) == 0 {
+		return nil
+	}
+	if err := s.writable(false); err != nil {
+		return err
 	}
 	b := s.db.NewBatch()
-	for _, c := range suspects {
+	for _, c := range s.sweep.suspects {
 		set(b, garbageKey(c.hash, mail.AccountID{}, mail.EmailID{}), []byte{c.kind})
 	}
-	if err := s.apply(b, pebble.NoSync); err != nil {
-		s.log.Error("note unused content", "err", err)
-		return
+	if err := s.applyClose(b); err != nil {
+		return fmt.Errorf("note unused content: %w", err)
 	}
-	_ = b.Close() // it was applied
+	s.sweep.suspects = nil
+	return nil
 }
 
 // collectGarbage runs one round and reports whether there is more to do at once.
 func (s *Store) collectGarbage() (more bool, err error) {
-	s.saveSuspects()
+	if err := s.saveSuspects(); err != nil {
+		return false, err
+	}
 	if s.sweep.waiting == nil {
 		s.sweep.waiting = map[hash]*waiting{}
 	}
@@ -181,9 +185,18 @@ func (s *Store) referenced(h hash) (found bool, err error) {
 // removeWaiting removes content that no reader can need any more.
 func (s *Store) removeWaiting() error {
 	oldest := s.blobs.readers.oldest()
+	durable := false
 	for h, w := range s.sweep.waiting {
 		if w.round == 0 || oldest < w.round {
 			continue
+		}
+		// A file goes at once, so what removed its last reference must be on the disk:
+		// otherwise a crash could bring the message back, but not its content.
+		if w.kind == contentFile && !durable {
+			if err := s.syncLog(); err != nil {
+				return err
+			}
+			durable = true
 		}
 		delete(s.sweep.waiting, h)
 		if err := s.removeContent(h, w); err != nil {
@@ -248,11 +261,25 @@ func (s *Store) notedAgain(h hash, w *waiting) (again bool, err error) {
 // findOrphans notes content that nothing refers to and that has no note: a crash
 // between staging and storing a message leaves some.
 func (s *Store) findOrphans(stop func() bool) error {
+	if todo, err := s.has(orphansKey()); err != nil || !todo {
+		return err
+	}
 	err := s.orphanRows(stop)
 	if err == nil {
 		err = s.orphanFiles(stop)
 	}
-	return err
+	if err == nil && stop() {
+		err = errStop
+	}
+	if err == nil {
+		err = s.saveSuspects()
+	}
+	if err != nil {
+		return err
+	}
+	b := s.db.NewBatch()
+	del(b, orphansKey())
+	return s.applyClose(b)
 }
 
 // orphanRows walks content and references side by side.

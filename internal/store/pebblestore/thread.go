@@ -47,6 +47,13 @@ func (c *threadCache) put(k threadCacheKey, r threadRow) {
 	c.add(k, r)
 }
 
+// clear forgets everything.
+func (c *threadCache) clear() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.young, c.old = nil, nil
+}
+
 func (c *threadCache) add(k threadCacheKey, r threadRow) {
 	if c.young == nil || len(c.young) >= threadCacheSize {
 		c.old, c.young = c.young, make(map[threadCacheKey]threadRow, threadCacheSize)

@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"slices"
@@ -27,6 +28,7 @@ func accountCases() []caseFunc {
 		{"List", accountList},
 		{"ListFilter", accountListFilter},
 		{"Delete", accountDelete},
+		{"IDAgain", accountIDAgain},
 		{"Recount", accountRecount},
 	}
 }
@@ -336,4 +338,38 @@ func accountRecount(f *fixture) {
 	}
 	_, _, err = f.s.RecountQuota(f.ctx, mail.AccountID{7})
 	f.wants("unknown account", err, mail.CodeNoAccount)
+}
+
+// An account that is made with the id of one that was deleted has nothing of it, and
+// what it gets stays.
+func accountIDAgain(f *fixture) {
+	attach := multipart("old", attachment(200_000, 76, "\r\n", 5))
+	for i := range 20 {
+		f.append(f.inbox, note(i), store.Append{Flags: f.flags("old")})
+	}
+	f.append(f.inbox, attach, store.Append{})
+	old := f.inbox
+	f.must(f.s.DeleteAccount(f.ctx, f.acct))
+	a, err := f.s.CreateAccount(f.ctx, store.NewAccount{
+		Account: mail.Account{ID: f.acct, Username: "again"}, View: "again", Mailboxes: []mail.Mailbox{{Path: "INBOX"}},
+	})
+	f.must(err)
+	if a.ID != f.acct || a.StorageUsed != 0 {
+		f.Errorf("the new account is %+v", a)
+	}
+	if head, err := f.s.JournalHead(f.ctx, f.acct); err != nil || head != (mail.JournalID{}) {
+		f.Errorf("its journal has head %v (%v)", head, err)
+	}
+	f.inbox = f.path(mail.Inbox).ID
+	if _, err := f.s.Mailbox(f.ctx, f.acct, old); f.inbox == old || mail.CodeOf(err) != mail.CodeNoMailbox {
+		f.Errorf("mailbox of the old account: %v", err)
+	}
+	uids := uidsOf(f.fill(f.inbox, 3))
+	big := multipart("old", attachment(200_000, 76, "\r\n", 5))
+	uids = append(uids, f.append(f.inbox, big, store.Append{}).UID)
+	f.maintain()
+	f.sameUIDs("after maintenance", f.uids(f.inbox, store.FetchQuery{}), uids)
+	if got := f.content(f.inbox, uids[3]); !bytes.Equal(got, sourceOf(big)) {
+		f.Errorf("content: %s", difference(got, sourceOf(big)))
+	}
 }

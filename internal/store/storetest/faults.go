@@ -11,11 +11,28 @@ import (
 	"mallard/internal/store"
 )
 
-// breaker fails file operations: the n-th one, or all that write from the n-th on
-// when the disk is full.
+// fault is a way in which a disk fails.
+type fault struct {
+	name string
+	err  syscall.Errno
+	// lasts says that from the failing operation on all that write fail, otherwise it
+	// is the one alone, whether it writes or reads.
+	lasts bool
+}
+
+func faultKinds() []fault {
+	return []fault{
+		{"one error", syscall.EIO, false},
+		{"disk full", syscall.ENOSPC, true},
+		{"no room once", syscall.ENOSPC, false},
+		{"disk read-only", syscall.EROFS, true},
+	}
+}
+
+// breaker fails file operations from the n-th on.
 type breaker struct {
-	n    int
-	full bool
+	n int
+	fault
 
 	mu    sync.Mutex
 	count int
@@ -29,12 +46,9 @@ func (b *breaker) hook(op FileOp) error {
 	switch {
 	case b.n == 0 || b.count < b.n:
 		return nil
-	case b.full && op.Write:
+	case b.lasts && (op.Write || op.Sync), !b.lasts && b.count == b.n:
 		b.note(op)
-		return syscall.ENOSPC
-	case !b.full && b.count == b.n:
-		b.note(op)
-		return syscall.EIO
+		return b.err
 	}
 	return nil
 }
@@ -62,14 +76,15 @@ func testFaults(t *testing.T, e Engine) {
 		t.Fatalf("without a fault: %v", err)
 	}
 	stride := max(1, dry.count/scale(8, 25, 5000))
-	runs := 2 * ((dry.count + stride - 1) / stride)
+	kinds := faultKinds()
+	runs := len(kinds) * ((dry.count + stride - 1) / stride)
 	t.Logf("%d file operations, %d runs with a fault", dry.count, runs)
 	inParallel(t, runs, func(i int) error {
 		tb := &scope{TB: t}
 		defer tb.end()
-		f := &faultRun{e: e, disk: e.New(tb), breaker: &breaker{n: 1 + i/2*stride, full: i%2 == 1}}
+		f := &faultRun{e: e, disk: e.New(tb), breaker: &breaker{n: 1 + i/len(kinds)*stride, fault: kinds[i%len(kinds)]}}
 		if err := f.run(); err != nil {
-			return fmt.Errorf("file operation %d of about %d fails (%s), disk full from then on %v: %w", f.breaker.n, dry.count, f.breaker.broke(), f.breaker.full, err)
+			return fmt.Errorf("file operation %d of about %d fails (%s), %s: %w", f.breaker.n, dry.count, f.breaker.broke(), f.breaker.name, err)
 		}
 		return nil
 	})
@@ -129,8 +144,8 @@ func (f *faultRun) script() error {
 		if out.err != nil || out.nothing {
 			continue
 		}
-		if broken && f.breaker.full && !o.weak {
-			return fmt.Errorf("%s was acknowledged although the disk was full", o.name)
+		if broken && f.breaker.lasts && !o.weak {
+			return fmt.Errorf("%s was acknowledged although nothing could be written", o.name)
 		}
 		f.history = append(f.history, o)
 	}
@@ -145,8 +160,8 @@ func (f *faultRun) failed(o op, out outcome) (stop bool, err error) {
 	switch c := mail.CodeOf(out.err); {
 	case c == mail.CodeInternal || c == mail.CodeCanceled:
 		return true, fmt.Errorf("%s failed with code %q: %w", o.name, c, out.err)
-	case f.breaker.full && c == mail.CodeCorrupt:
-		return true, fmt.Errorf("a full disk is reported as %q: %w", c, out.err)
+	case c == mail.CodeCorrupt:
+		return true, fmt.Errorf("%s is reported as %q: %w", f.breaker.name, c, out.err)
 	}
 	if errors.Is(out.err, store.ErrOutcomeUnknown) {
 		f.unknown = &o

@@ -48,6 +48,7 @@ func script() []op {
 		opFlags("new", []int{0, 1, 2, 3, 4, 5}, store.FlagUpdate{Flags: mail.NewFlags(mail.Flagged)}),
 		opCopy("new", "new", []int{4, 5}, false, noQuota),
 		opExpunge("new", []int{0, 2, 4}, false),
+		opRecount(),
 		opDelete("new/b"),
 		opCreate("new/b", 0),
 		opDeleteAccount("other"),

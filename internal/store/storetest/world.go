@@ -386,6 +386,17 @@ func opDeleteAccount(view string) op {
 	}}
 }
 
+// opRecount counts again what an account uses.
+func opRecount() op {
+	return op{name: "recount", run: func(w *world) outcome {
+		before, after, err := w.s.RecountQuota(w.ctx, w.acct)
+		if err == nil && before != after {
+			w.problem("%d octets were counted, there are %d", before, after)
+		}
+		return did(err, "recounted")
+	}}
+}
+
 func opUpdateAccount(tag string) op {
 	return op{name: "update account", run: func(w *world) outcome {
 		_, err := w.s.UpdateAccount(w.ctx, w.acct, func(a *mail.Account) error {
