@@ -309,7 +309,9 @@ func (f *fetch) visit(uid mail.UID, it *pebble.Iterator) bool {
 	value, err := it.ValueAndErr()
 	f.row = store.Row{UID: uid, Open: f.row.Open}
 	f.hasDoc = false
-	if err == nil {
+	if err != nil {
+		err = readError(f.what(), err)
+	} else {
 		err = f.hot.decode(value)
 	}
 	if err == nil {

@@ -39,10 +39,10 @@ func walkRanges(ctx context.Context, it *pebble.Iterator, acct mail.AccountID, b
 				return canceled(ctx)
 			}
 			value, err := it.ValueAndErr()
-			if err == nil {
-				err = h.decode(value)
-			}
 			if err != nil {
+				return readError("read messages", err)
+			}
+			if err := h.decode(value); err != nil {
 				return corrupt(fmt.Sprintf("message %d of mailbox %s of account %s", uid, box, acct), err)
 			}
 			if err := f(uid, &h); err != nil {
