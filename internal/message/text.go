@@ -279,17 +279,24 @@ func (p *Parser) handOut(s *partSink, text []byte) {
 		}
 	}
 	if p.Text != nil && len(text) > 0 {
-		if len(text) > p.text.left {
-			text = validPrefix(text, p.text.left)
-			p.msg.TextLimited = true
-		}
-		p.text.left -= len(text)
-		if len(text) > 0 {
-			p.Text(s.kind, s.part, text)
-		}
+		p.giveOut(s, text)
 	}
 	if s.preview == nil && (p.Text == nil || p.msg.TextLimited) {
 		p.sink = nil
+	}
+}
+
+// giveOut hands out text as far as the limit allows. Once a character did not
+// fit nothing follows, or what follows would depend on where a chunk ended.
+func (p *Parser) giveOut(s *partSink, text []byte) {
+	p.text.left -= len(text)
+	if p.text.left < 0 {
+		text = validPrefix(text, len(text)+p.text.left)
+		p.text.left = 0
+		p.msg.TextLimited = true
+	}
+	if len(text) > 0 {
+		p.Text(s.kind, s.part, text)
 	}
 }
 
