@@ -4,8 +4,9 @@
 // A line "C: text" or "C2: text" is sent by the first or second client; the "S:"
 // or "S2:" lines below it are the answer. In text, \r\n ends a line, ${name} is
 // the file testdata/mail/name as an IMAP non-synchronising literal, and $[name]
-// is the same file as it is, dot-stuffed for SMTP, with CRLF line ends. A line
-// "C: !lines n" only reads n lines. Other lines are comments.
+// is the same file as it is, dot-stuffed for SMTP, with CRLF line ends. $(n) is
+// n times the letter x. A line "C: !lines n" only reads n lines. Other lines are
+// comments.
 //
 // The flag -rewrite writes the files anew.
 package dialogtest
@@ -19,6 +20,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -184,8 +186,17 @@ func (c *client) say(out *strings.Builder, text string) {
 
 var fileRef = regexp.MustCompile(`\$[{\[][a-z0-9-]+[}\]]`)
 
+var repeatRef = regexp.MustCompile(`\$\([0-9]+\)`)
+
 // expand puts files in the place of their names.
 func (c *client) expand(text string) string {
+	text = repeatRef.ReplaceAllStringFunc(text, func(ref string) string {
+		n, err := strconv.Atoi(ref[2 : len(ref)-1])
+		if err != nil {
+			c.t.Fatal(err)
+		}
+		return strings.Repeat("x", n)
+	})
 	return fileRef.ReplaceAllStringFunc(text, func(ref string) string {
 		b, err := os.ReadFile(filepath.Join("testdata/mail", ref[2:len(ref)-1]))
 		if err != nil {

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
-	"time"
 	"unicode/utf8"
 
 	"mallard/internal/delivery"
@@ -34,8 +33,10 @@ func (s *session) command(ctx context.Context, line string) {
 		s.reply(250, "2.0.0", "Flushed")
 	case "NOOP":
 		s.reply(250, "2.0.0", "OK")
+		s.flush()
 	case "VRFY":
 		s.reply(252, "2.5.0", "Send a message to find out")
+		s.flush()
 	case "HELP":
 		s.reply(214, "2.0.0", "LMTP as in RFC 2033: LHLO MAIL RCPT DATA BDAT RSET NOOP VRFY STARTTLS QUIT")
 	case "QUIT":
@@ -63,6 +64,7 @@ func (s *session) lhlo(name string) {
 		lines = append(lines, "STARTTLS")
 	}
 	s.reply(250, "", lines...)
+	s.flush()
 }
 
 func (s *session) mail(args string) {
@@ -74,9 +76,9 @@ func (s *session) mail(args string) {
 		s.reject(503, "5.5.1", "Sender already given")
 		return
 	}
-	path, params, err := parsePath(args, "FROM:")
-	if err != nil {
-		s.reject(501, "5.1.7", err.Error())
+	path, params, wrong := parsePath(args, "FROM:")
+	if wrong != "" {
+		s.reject(501, "5.1.7", wrong)
 		return
 	}
 	sender := &delivery.Sender{Address: path}
@@ -92,16 +94,17 @@ func (s *session) mail(args string) {
 // mailParam takes one ESMTP parameter of MAIL; when it returns false it has
 // replied.
 func (s *session) mailParam(sender *delivery.Sender, param string) bool {
-	key, value, _ := strings.Cut(param, "=")
+	key, value, hasValue := strings.Cut(param, "=")
 	switch strings.ToUpper(key) {
 	case "SIZE":
 		n, err := strconv.ParseUint(value, 10, 63)
-		if err != nil {
+		if err != nil && !errors.Is(err, strconv.ErrRange) {
 			s.reject(501, "5.5.4", "SIZE needs a number")
 			return false
 		}
-		if int64(n) > s.srv.o.MaxSize {
-			s.reject(552, "5.3.4", s.tooBig())
+		if err != nil || int64(n) > s.srv.o.MaxSize {
+			s.refused++
+			s.answer(s.tooBig())
 			return false
 		}
 	case "BODY":
@@ -110,6 +113,10 @@ func (s *session) mailParam(sender *delivery.Sender, param string) bool {
 			return false
 		}
 	case "SMTPUTF8":
+		if hasValue {
+			s.reject(501, "5.5.4", "SMTPUTF8 takes no value")
+			return false
+		}
 		sender.UTF8 = true
 	default:
 		s.reject(555, "5.5.4", fmt.Sprintf("Parameter %q is not supported", key))
@@ -118,8 +125,8 @@ func (s *session) mailParam(sender *delivery.Sender, param string) bool {
 	return true
 }
 
-func (s *session) tooBig() string {
-	return fmt.Sprintf("Message exceeds the limit of %d octets", s.srv.o.MaxSize)
+func (s *session) tooBig() answer {
+	return answer{552, "5.3.4", fmt.Sprintf("Message exceeds the limit of %d octets", s.srv.o.MaxSize)}
 }
 
 func (s *session) rcpt(ctx context.Context, args string) {
@@ -127,14 +134,15 @@ func (s *session) rcpt(ctx context.Context, args string) {
 		s.reject(503, "5.5.1", "Say MAIL first")
 		return
 	}
-	if len(s.rcpts) >= s.srv.o.MaxRecipients {
+	// Those that were refused count too, or a client could ask for ever.
+	if s.tried >= s.srv.o.MaxRecipients {
 		s.reject(452, "4.5.3", fmt.Sprintf("Too many recipients, at most %d in one transaction", s.srv.o.MaxRecipients))
 		return
 	}
-	path, params, err := parsePath(args, "TO:")
+	path, params, wrong := parsePath(args, "TO:")
 	switch {
-	case err != nil:
-		s.reject(501, "5.1.3", err.Error())
+	case wrong != "":
+		s.reject(501, "5.1.3", wrong)
 		return
 	case path == "":
 		s.reject(501, "5.1.3", "The recipient is empty")
@@ -143,11 +151,10 @@ func (s *session) rcpt(ctx context.Context, args string) {
 		s.reject(555, "5.5.4", fmt.Sprintf("Parameter %q is not supported", params[0]))
 		return
 	}
+	s.tried++
 	r, err := s.srv.o.Backend.Resolve(ctx, path)
 	if err != nil {
-		v := verdict(err)
-		s.refused++
-		s.reply(v.code, v.enhanced, v.text)
+		s.answer(verdict(err))
 		return
 	}
 	s.rcpts = append(s.rcpts, r)
@@ -177,7 +184,7 @@ func (s *session) startTLS(ctx context.Context, args string) {
 		return
 	}
 	tc := tls.Server(s.conn, s.srv.o.TLS)
-	hctx, cancel := context.WithTimeout(ctx, time.Minute)
+	hctx, cancel := context.WithTimeout(ctx, s.srv.o.TLSTimeout)
 	defer cancel()
 	if err := tc.HandshakeContext(hctx); err != nil {
 		s.srv.o.Log.DebugContext(ctx, "LMTP STARTTLS", "remote", s.conn.RemoteAddr().String(), "error", err)
@@ -189,34 +196,45 @@ func (s *session) startTLS(ctx context.Context, args string) {
 	s.reset()
 }
 
+// maxPath keeps the line that Return-Path makes of a path within the length
+// that RFC 5322, 2.1.1 allows. RFC 5321, 4.5.3.1.3 asks for 256.
+const maxPath = 998 - len("Return-Path: <>")
+
 // parsePath reads "FROM:<path> params" (RFC 5321, 4.1.2). A source route is
-// dropped, as its appendix C allows; angle brackets may be missing.
-func parsePath(args, keyword string) (path string, params []string, err error) {
+// dropped, as its appendix C allows; angle brackets may be missing. wrong is the
+// text of the reply when the syntax is.
+func parsePath(args, keyword string) (path string, params []string, wrong string) {
 	if len(args) < len(keyword) || !strings.EqualFold(args[:len(keyword)], keyword) {
-		return "", nil, fmt.Errorf("Syntax: %s<address>", keyword)
+		return "", nil, "Syntax: " + keyword + "<address>"
 	}
 	rest := strings.TrimLeft(args[len(keyword):], " ")
 	if !utf8.ValidString(rest) {
-		return "", nil, errors.New("The address is not valid UTF-8")
+		return "", nil, "The address is not valid UTF-8"
 	}
 	if strings.HasPrefix(rest, "<") {
 		end := closingBracket(rest)
 		if end < 0 {
-			return "", nil, errors.New("The address has no closing bracket")
+			return "", nil, "The address has no closing bracket"
 		}
 		path, rest = rest[1:end], rest[end+1:]
-	} else {
-		path, rest, _ = strings.Cut(rest, " ")
+		if rest != "" && rest[0] != ' ' {
+			return "", nil, "A space must follow the address"
+		}
+	} else if path, rest, _ = strings.Cut(rest, " "); path == "" {
+		return "", nil, "Syntax: " + keyword + "<address>"
 	}
 	if strings.HasPrefix(path, "@") {
 		if _, after, ok := strings.Cut(path, ":"); ok {
 			path = after
 		}
 	}
-	if strings.ContainsFunc(path, func(r rune) bool { return r < ' ' || r == 0x7f }) {
-		return "", nil, errors.New("The address holds control characters")
+	switch {
+	case strings.ContainsFunc(path, func(r rune) bool { return r < ' ' || r == 0x7f }):
+		return "", nil, "The address holds control characters"
+	case len(path) > maxPath:
+		return "", nil, "The address is too long"
 	}
-	return path, strings.Fields(rest), nil
+	return path, strings.Fields(rest), ""
 }
 
 // closingBracket finds the end of a path, past quoted local parts.

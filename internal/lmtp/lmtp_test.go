@@ -47,6 +47,7 @@ func newWorld(t *testing.T) *world {
 		{Username: "jane", Address: "jane.roe@example.test"},
 		{Username: "full", Address: "full@example.test", Profile: account.Profile{Quota: new(int64(300))}},
 		{Username: "idn", Address: "jürgen@jõgeva.ee"},
+		{Username: "off", Address: "off@example.test"},
 	} {
 		a, err := accounts.Create(t.Context(), u)
 		if err != nil {
@@ -56,6 +57,7 @@ func newWorld(t *testing.T) *world {
 			w.jane = a
 		}
 	}
+	w.moreAddresses(t, accounts)
 	boxes := mailbox.New(mailbox.Options{Store: st, Bus: bus, Quota: func(ctx context.Context, id mail.AccountID) (int64, error) {
 		a, err := accounts.Get(ctx, id)
 		if err != nil {
@@ -72,6 +74,29 @@ func newWorld(t *testing.T) *world {
 		Name:    "mx.test", MaxSize: 8192, MaxRecipients: 3, MaxErrors: 8, MaxLine: 200,
 	})
 	return w
+}
+
+// moreAddresses makes the rows that are no plain mailbox: a disabled account, a
+// forwarded address, a wildcard and a domain alias.
+func (w *world) moreAddresses(t *testing.T, accounts *account.Service) {
+	t.Helper()
+	off, err := accounts.FindByName(t.Context(), "off")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = accounts.Update(t.Context(), off.ID, account.Changes{Disabled: new(true)})
+	if err == nil {
+		_, err = accounts.AddForwarded(t.Context(), account.NewForwarded{Address: "elsewhere@example.test", Targets: []string{"x@far.test"}})
+	}
+	if err == nil {
+		_, err = accounts.AddAddress(t.Context(), w.jane.ID, account.NewAddress{Address: "*@wild.test", AllowWildcard: true})
+	}
+	if err == nil {
+		err = accounts.AddDomainAlias(t.Context(), "alias.test", "example.test")
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
 }
 
 func TestDialogs(t *testing.T) {

@@ -1,6 +1,9 @@
 package lmtp
 
 import (
+	"unicode"
+	"unicode/utf8"
+
 	"mallard/internal/mail"
 )
 
@@ -14,7 +17,7 @@ type answer struct {
 // verdict maps an error to the reply for a recipient. This is the one place
 // where codes of the mail store meet those of LMTP.
 func verdict(err error) answer {
-	text := mail.PublicText(err)
+	text := sentence(mail.PublicText(err))
 	switch mail.CodeOf(err) {
 	case mail.CodeNotFound, mail.CodeNoAccount, mail.CodeNoMailbox:
 		return answer{550, "5.1.1", text}
@@ -35,4 +38,10 @@ func verdict(err error) answer {
 	case mail.CodeInternal, mail.CodeUnavailable, mail.CodeCorrupt, mail.CodeConflict, mail.CodeCanceled:
 	}
 	return answer{451, "4.3.0", "The message could not be stored, try again later"}
+}
+
+// sentence begins a text with a capital letter, as all replies do.
+func sentence(s string) string {
+	r, n := utf8.DecodeRuneInString(s)
+	return string(unicode.ToUpper(r)) + s[n:]
 }

@@ -40,18 +40,24 @@ type Options struct {
 	TLS *tls.Config
 	// MaxSize is the greatest message in octets. Default 64 MiB.
 	MaxSize int64
-	// MaxRecipients is the number of recipients of one transaction. Default 1000.
+	// MaxRecipients is the number of recipients of one transaction, refused ones
+	// included. Default 1000.
 	MaxRecipients int
-	// MaxErrors is the number of refused commands after which a connection is
-	// closed. Default 100.
+	// MaxErrors is the number of refused commands since the last message that was
+	// stored after which a connection is closed. Default 100.
 	MaxErrors int
 	// MaxLine is the length of a command line in octets. Default 4096.
 	MaxLine int
-	// ReadTimeout is the longest wait for the client's next octets, WriteTimeout
-	// for it to take ours. Default 5 minutes and 1 minute.
-	ReadTimeout, WriteTimeout time.Duration
+	// ReadTimeout is the time for one command, and the longest wait for the next
+	// octets of a message; WriteTimeout the time for the client to take a reply;
+	// TLSTimeout bounds the handshake of STARTTLS. Default 5 minutes, 1 minute and
+	// 1 minute.
+	ReadTimeout, WriteTimeout, TLSTimeout time.Duration
 	// MaxDataTime bounds the time in which one message must arrive. Default 1 hour.
 	MaxDataTime time.Duration
+	// MinRate is the rate in octets per second that a message must have on the
+	// average, once it has taken ReadTimeout. Default 100.
+	MinRate int64
 }
 
 // Defaults of Options.
@@ -62,7 +68,9 @@ const (
 	DefaultMaxLine       = 4096
 	DefaultReadTimeout   = 5 * time.Minute
 	DefaultWriteTimeout  = time.Minute
+	DefaultTLSTimeout    = time.Minute
 	DefaultMaxDataTime   = time.Hour
+	DefaultMinRate       = 100
 )
 
 func (o *Options) setDefaults() {
@@ -72,7 +80,9 @@ func (o *Options) setDefaults() {
 	setDefault(&o.MaxLine, DefaultMaxLine)
 	setDefault(&o.ReadTimeout, DefaultReadTimeout)
 	setDefault(&o.WriteTimeout, DefaultWriteTimeout)
+	setDefault(&o.TLSTimeout, DefaultTLSTimeout)
 	setDefault(&o.MaxDataTime, DefaultMaxDataTime)
+	setDefault(&o.MinRate, DefaultMinRate)
 	setDefault(&o.Name, "localhost")
 	setDefault(&o.Banner, "Welcome to Mallard")
 	if o.Log == nil {

@@ -28,14 +28,16 @@ type session struct {
 	out  *bufio.Writer
 
 	mu      sync.Mutex
-	waiting bool // for a command: may be interrupted
+	waiting bool      // for a command: may be interrupted
+	until   time.Time // by when the command must be there
 	stopped bool
 
 	client   string // name given with LHLO, "" before
 	secure   bool
 	sender   *delivery.Sender // nil outside a transaction
 	rcpts    []*delivery.Recipient
-	refused  int
+	tried    int // recipients of the transaction, refused ones included
+	refused  int // commands since the last message that was stored
 	finished bool
 }
 
@@ -59,13 +61,18 @@ func (s *session) attach(c net.Conn) {
 // errStopped ends the wait for a command at shutdown.
 var errStopped = errors.New("shutting down")
 
-// patientReader gives every read the same time.
+// patientReader gives a command line as a whole, and each read of a message, the
+// same time. Before it waits it sends what the client may be waiting for (RFC
+// 2920, 3.2).
 type patientReader struct {
 	s *session
 	c net.Conn
 }
 
 func (r patientReader) Read(p []byte) (int, error) {
+	if err := r.s.out.Flush(); err != nil {
+		return 0, err
+	}
 	if err := r.arm(); err != nil {
 		return 0, err
 	}
@@ -79,6 +86,9 @@ func (r patientReader) arm() error {
 	defer r.s.mu.Unlock()
 	if r.s.waiting && r.s.stopped {
 		return errStopped
+	}
+	if r.s.waiting {
+		return r.c.SetReadDeadline(r.s.until)
 	}
 	return r.c.SetReadDeadline(time.Now().Add(r.s.srv.o.ReadTimeout))
 }
@@ -110,6 +120,7 @@ func (s *session) setWaiting(on bool) (stopped bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.waiting = on
+	s.until = time.Now().Add(s.srv.o.ReadTimeout)
 	return s.stopped
 }
 
@@ -148,14 +159,9 @@ func (s *session) goodbye(err error) {
 	_ = s.out.Flush()
 }
 
-// next reads a command line. Replies are sent first, unless the client has
-// already sent more: then they go out together (RFC 2920).
+// next reads a command line. Replies to commands that came together go out
+// together (RFC 2920).
 func (s *session) next() (string, error) {
-	if s.in.Buffered() == 0 {
-		if err := s.out.Flush(); err != nil {
-			return "", err
-		}
-	}
 	if s.setWaiting(true) {
 		return "", errStopped
 	}
@@ -198,6 +204,13 @@ func (s *session) reply(code int, enhanced string, lines ...string) {
 	}
 }
 
+// answer gives a recipient its verdict.
+func (s *session) answer(a answer) { s.reply(a.code, a.enhanced, a.text) }
+
+// flush sends the replies to commands that must not wait (RFC 2920, 3.2). An
+// error comes again with the next read.
+func (s *session) flush() { _ = s.out.Flush() }
+
 // reject is a reply to a command that was wrong.
 func (s *session) reject(code int, enhanced, text string) {
 	s.refused++
@@ -214,8 +227,11 @@ func printable(s string) string {
 	}, s)
 }
 
-// reset ends the transaction.
+// reset ends the transaction. One that had no good recipient counts as one
+// refused command, however many it named: a list of old addresses is no attack.
 func (s *session) reset() {
-	s.sender = nil
-	s.rcpts = nil
+	if s.tried > 0 && len(s.rcpts) == 0 {
+		s.refused++
+	}
+	s.sender, s.rcpts, s.tried = nil, nil, 0
 }
