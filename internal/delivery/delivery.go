@@ -13,6 +13,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"strings"
 	"sync"
 	"time"
 
@@ -182,9 +183,12 @@ func (s *Service) deliverOne(ctx context.Context, env *Envelope, r *Recipient, s
 	return Verdict{ID: out[0].ID}
 }
 
-// prefix makes the trace header of final delivery (RFC 5321, 4.4). The addresses
-// hold no control characters: the protocols refuse them.
+// prefix makes the trace header of final delivery (RFC 5321, 4.4). Of the
+// recipient the domain is in lower case, the local part as the client gave it.
+// The addresses hold no control characters: the protocols refuse them.
 func prefix(recipient, sender string) []byte {
+	at := strings.LastIndexByte(recipient, '@') + 1
+	recipient = recipient[:at] + strings.ToLower(recipient[at:])
 	b := make([]byte, 0, len("Delivered-To: \r\nReturn-Path: <>\r\n")+len(recipient)+len(sender))
 	b = append(b, "Delivered-To: "...)
 	b = append(b, recipient...)

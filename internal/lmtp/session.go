@@ -148,7 +148,7 @@ func (s *session) run(ctx context.Context) {
 func (s *session) goodbye(err error) {
 	var timeout net.Error
 	switch {
-	case s.setWaiting(false):
+	case errors.Is(err, errStopped):
 		s.reply(421, "4.3.2", "Server is shutting down")
 	case errors.As(err, &timeout) && timeout.Timeout():
 		s.reply(421, "4.4.2", "Timeout, closing connection")
@@ -171,7 +171,7 @@ func (s *session) next() (string, error) {
 		return "", s.skipLine(err)
 	}
 	if err != nil {
-		return "", err
+		return "", s.waitEnded(err)
 	}
 	return strings.TrimRight(string(line), "\r\n"), nil
 }
@@ -185,9 +185,17 @@ func (s *session) skipLine(err error) error {
 		_, err = s.in.ReadSlice('\n')
 	}
 	if err != nil {
-		return err
+		return s.waitEnded(err)
 	}
 	return errLineTooLong
+}
+
+// waitEnded tells the end of a wait by interrupt from other errors.
+func (s *session) waitEnded(err error) error {
+	if s.setWaiting(false) {
+		return errStopped
+	}
+	return err
 }
 
 // reply writes one reply; lines after the first continue it (RFC 5321, 4.2.1).
