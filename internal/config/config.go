@@ -66,11 +66,16 @@ type IMAP struct {
 // LMTP configures the LMTP server.
 type LMTP struct {
 	Listener
-	DisableSTARTTLS bool   `toml:"disableSTARTTLS" doc:"do not offer STARTTLS"`
-	MaxMB           int    `toml:"maxMB" doc:"greatest message in MiB"`
-	MaxRecipients   int    `toml:"maxRecipients" doc:"recipients of one message"`
-	Banner          string `toml:"banner" doc:"text of the greeting"`
-	Name            string `toml:"name" doc:"host name in the greeting; empty: that of the machine"`
+	DisableSTARTTLS bool     `toml:"disableSTARTTLS" doc:"do not offer STARTTLS"`
+	MaxMB           int      `toml:"maxMB" doc:"greatest message in MiB"`
+	MaxRecipients   int      `toml:"maxRecipients" doc:"recipients of one message, refused ones included"`
+	MaxLineLength   int      `toml:"maxLineLength" doc:"octets of a command line"`
+	MaxErrors       int      `toml:"maxErrors" doc:"refused commands since the last stored message, after which a connection is closed"`
+	IdleTimeout     Duration `toml:"idleTimeout" doc:"time for one command, and the longest pause in a message; at least 5m by RFC 5321"`
+	DataTimeout     Duration `toml:"dataTimeout" doc:"time for one message"`
+	MinRate         int64    `toml:"minRate" doc:"octets per second that a message must have on the average, once it has taken idleTimeout"`
+	Banner          string   `toml:"banner" doc:"text of the greeting"`
+	Name            string   `toml:"name" doc:"host name in the greeting; empty: that of the machine"`
 }
 
 // API configures the HTTP API.
@@ -156,7 +161,9 @@ func Default() *Config {
 		},
 		LMTP: LMTP{
 			Listener: Listener{Enabled: true, Host: loopback, Port: 2424},
-			MaxMB:    64, MaxRecipients: 1000, Banner: "Welcome to Mallard",
+			MaxMB:    64, MaxRecipients: 1000, MaxLineLength: 4096, MaxErrors: 100,
+			IdleTimeout: Duration(5 * time.Minute), DataTimeout: Duration(time.Hour), MinRate: 100,
+			Banner: "Welcome to Mallard",
 		},
 		API: API{
 			Listener:      Listener{Enabled: true, Host: loopback, Port: 8080},

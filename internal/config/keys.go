@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // EnvPrefix starts the names of environment variables that override keys:
@@ -143,6 +144,9 @@ func (c *Config) validate(origin func(key string) string) error {
 		if allow := k.field.Tag.Get("allow"); allow != "" && !slices.Contains(strings.Split(allow, ","), k.value.String()) {
 			bad(k.path, "%q is not allowed; use one of %s", k.value.String(), strings.ReplaceAll(allow, ",", ", "))
 		}
+		if d, ok := k.value.Interface().(Duration); ok && d < 0 {
+			bad(k.path, "%s is negative", time.Duration(d))
+		}
 		if name := k.field.Tag.Get("toml"); name == "port" && (k.value.Int() < 0 || k.value.Int() > 65535) {
 			bad(k.path, "%d is not a port; use 0 to 65535, 0 for any free one", k.value.Int())
 		}
@@ -160,6 +164,9 @@ func (c *Config) validate(origin func(key string) string) error {
 		{"imap.maxConnections", int64(c.IMAP.MaxConnections), 1, 1 << 20},
 		{"lmtp.maxMB", int64(c.LMTP.MaxMB), 1, 1024},
 		{"lmtp.maxRecipients", int64(c.LMTP.MaxRecipients), 100, 1 << 20},
+		{"lmtp.maxLineLength", int64(c.LMTP.MaxLineLength), 512, 64 << 10},
+		{"lmtp.maxErrors", int64(c.LMTP.MaxErrors), 1, 1 << 20},
+		{"lmtp.minRate", c.LMTP.MinRate, 1, 1 << 30},
 		{"api.maxMB", int64(c.API.MaxMB), 1, 2048},
 		{"maxStorage", c.MaxStorage, 0, 1 << 40},
 	} {

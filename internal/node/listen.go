@@ -108,7 +108,8 @@ func (n *Node) listenLMTP(c config.LMTP) error {
 	}
 	srv := lmtp.New(lmtp.Options{
 		Backend: n.delivery, Log: n.log, Name: name, Banner: c.Banner, TLS: n.startTLS(c.DisableSTARTTLS),
-		MaxSize: int64(c.MaxMB) << 20, MaxRecipients: c.MaxRecipients,
+		MaxSize: int64(c.MaxMB) << 20, MaxRecipients: c.MaxRecipients, MaxLine: c.MaxLineLength, MaxErrors: c.MaxErrors,
+		ReadTimeout: time.Duration(c.IdleTimeout), MaxDataTime: time.Duration(c.DataTimeout), MinRate: c.MinRate,
 	})
 	return n.listen("LMTP", "lmtp", c.Listener, srv.Serve, "421 4.3.2 Too many connections\r\n")
 }
