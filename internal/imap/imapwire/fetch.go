@@ -70,8 +70,9 @@ type FetchItem struct {
 	Kind FetchKind
 	// Section is which part BODY[], BINARY[] and BINARY.SIZE[] ask for.
 	Section Section
-	// Peek is set when \Seen is not to be set: by BODY.PEEK and
-	// BINARY.PEEK.
+	// Peek is set when \Seen is not to be set: by BODY.PEEK, BINARY.PEEK,
+	// and the two items of RFC 1730 that Outlook still asks for, RFC822.PEEK
+	// and RFC822.TEXT.PEEK.
 	Peek bool
 	// Partial cuts the data, or is nil.
 	Partial *Partial
@@ -82,10 +83,8 @@ type FetchItem struct {
 // SetsSeen reports whether fetching the item sets \Seen.
 func (f *FetchItem) SetsSeen() bool {
 	switch f.Kind {
-	case FetchBodySection, FetchBinary:
+	case FetchBodySection, FetchBinary, FetchRFC822, FetchRFC822Text:
 		return !f.Peek
-	case FetchRFC822, FetchRFC822Text:
-		return true
 	}
 	return false
 }
@@ -184,8 +183,11 @@ func (f *FetchItem) String() string {
 	plain := *f
 	plain.Partial = nil
 	s := string(plain.AppendName(nil))
-	if f.Peek {
+	switch {
+	case f.Peek && strings.Contains(s, "["):
 		s = strings.Replace(s, "[", ".PEEK[", 1)
+	case f.Peek:
+		s += ".PEEK"
 	}
 	if f.Lazy {
 		s += " (LAZY)"
@@ -267,6 +269,12 @@ func (p *parser) fetchItem() FetchItem {
 	w := p.word()
 	if p.peek() == '[' {
 		return p.fetchSection(w)
+	}
+	switch string(w) {
+	case "RFC822.PEEK":
+		return FetchItem{Kind: FetchRFC822, Peek: true}
+	case "RFC822.TEXT.PEEK":
+		return FetchItem{Kind: FetchRFC822Text, Peek: true}
 	}
 	for i, name := range fetchNames {
 		k := FetchKind(i)
