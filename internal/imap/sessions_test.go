@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -17,14 +18,32 @@ import (
 // session is a client that keeps a copy of its mailbox by what it is told.
 type session struct {
 	*client
+	all  *chronicle
 	rnd  *rand.Rand
+	box  string
+	cond bool // CONDSTORE is on
 	msgs []*known
+}
+
+// chronicle is what all sessions together have learnt of the mailboxes.
+type chronicle struct {
+	sent     atomic.Int64
+	subjects sync.Map // of a mailbox and UID: the subject that it had when first seen
+}
+
+// seen checks that a UID is what it was for everybody at any time.
+func (c *chronicle) seen(box string, uid uint32, subject string) error {
+	if first, met := c.subjects.LoadOrStore(fmt.Sprint(box, uid), subject); met && first != subject {
+		return fmt.Errorf("UID %d of %s was %q, now %q", uid, box, first, subject)
+	}
+	return nil
 }
 
 // known is what a client knows of a message.
 type known struct {
-	uid   uint32
-	flags []string // sorted, without \Recent; nil when not known
+	uid    uint32
+	flags  []string // sorted, without \Recent; nil when not known
+	modSeq uint64
 }
 
 func flagsOf(f []string) []string {
@@ -53,8 +72,30 @@ func (s *session) hear(r *imapclient.Response) {
 		if r.Fetch.Flags != nil {
 			m.flags = flagsOf(r.Fetch.Flags)
 		}
+		s.hearMore(m, r)
 	case "BYE":
 		s.t.Errorf("BYE %s", r.Text)
+	}
+}
+
+// hearMore checks what must fit what was heard before.
+func (s *session) hearMore(m *known, r *imapclient.Response) {
+	if s.cond && r.Fetch.Flags != nil && len(r.Fetch.Sections) == 0 && r.Fetch.ModSeq == 0 {
+		s.t.Errorf("flags of message %d without MODSEQ", r.Number)
+	}
+	if r.Fetch.ModSeq != 0 {
+		if r.Fetch.ModSeq < m.modSeq {
+			s.t.Errorf("message %d went from MODSEQ %d to %d", r.Number, m.modSeq, r.Fetch.ModSeq)
+		}
+		m.modSeq = r.Fetch.ModSeq
+	}
+	for name, sec := range r.Fetch.Sections {
+		if !strings.HasPrefix(name, "BODY[HEADER.FIELDS") || m.uid == 0 {
+			continue
+		}
+		if err := s.all.seen(s.box, m.uid, string(sec.Data)); err != nil {
+			s.t.Error(err)
+		}
 	}
 }
 
@@ -73,10 +114,10 @@ func (s *session) say(format string, args ...any) *imapclient.Result {
 	return res
 }
 
-// open selects the mailbox and learns what is in it.
-func (s *session) open() {
-	s.msgs = nil
-	s.say("SELECT INBOX")
+// open selects a mailbox and learns what is in it.
+func (s *session) open(box string) {
+	s.msgs, s.box = nil, box
+	s.say("SELECT %s", box)
 	s.learn()
 }
 
@@ -84,7 +125,7 @@ func (s *session) open() {
 func (s *session) learn() {
 	for i, m := range s.msgs {
 		if m.uid == 0 || m.flags == nil {
-			s.say("FETCH %d:* (UID FLAGS)", i+1)
+			s.say("FETCH %d:* (UID FLAGS BODY.PEEK[HEADER.FIELDS (Subject)])", i+1)
 			return
 		}
 	}
@@ -122,11 +163,17 @@ func (s *session) step() {
 	// A message that was expunged before it could be asked about stays unknown.
 	met := slices.ContainsFunc(s.msgs, func(m *known) bool { return m.flags != nil })
 	if n := s.rnd.IntN(16); n < 2 || !met {
-		s.say("APPEND INBOX (%s) {%d+}\r\n%s", stored[s.rnd.IntN(len(stored))], len(letter), letter)
+		text := fmt.Sprintf("Subject: number %d\r\n\r\nbody\r\n", s.all.sent.Add(1))
+		s.say("APPEND %s (%s) {%d+}\r\n%s", s.some(), stored[s.rnd.IntN(len(stored))], len(text), text)
 	} else {
 		s.other(n, form, uid)
 	}
 }
+
+var boxes = []string{"INBOX", "Sent"}
+
+// some is a mailbox.
+func (s *session) some() string { return boxes[s.rnd.IntN(len(boxes))] }
 
 func (s *session) other(n int, form string, uid bool) {
 	set, msgs := s.set(uid)
@@ -138,11 +185,11 @@ func (s *session) other(n int, form string, uid bool) {
 	case 6:
 		s.say("%sFETCH 1:* (UID)", form)
 	case 7:
-		s.say("%sSEARCH OR KEYWORD kw1 UNSEEN", form)
+		s.search(form, uid)
 	case 8:
-		s.say("%sCOPY %s INBOX", form, set)
+		s.say("%sCOPY %s %s", form, set, s.some())
 	case 9:
-		s.say("%sMOVE %s INBOX", form, set)
+		s.say("%sMOVE %s %s", form, set, s.some())
 	case 10:
 		s.say("EXPUNGE")
 	case 11:
@@ -150,9 +197,33 @@ func (s *session) other(n int, form string, uid bool) {
 	case 12:
 		s.idle()
 	case 13:
-		s.open()
+		s.open(s.some())
 	default:
 		s.say("NOOP")
+	}
+}
+
+// search checks that what is found is known. EXPUNGE may follow a result of UID
+// SEARCH, but what it finds is what the client knew when it asked.
+func (s *session) search(form string, uid bool) {
+	res, err := s.Cmd("%sSEARCH OR KEYWORD kw1 UNSEEN", form)
+	if err != nil {
+		panic(err)
+	}
+	for _, r := range res.Untagged {
+		if r.Name != "SEARCH" {
+			s.hear(r)
+			continue
+		}
+		for _, n := range r.Search.Numbers {
+			met := n >= 1 && int(n) <= len(s.msgs)
+			if uid {
+				met = slices.ContainsFunc(s.msgs, func(m *known) bool { return m.uid == n || m.uid == 0 })
+			}
+			if !met {
+				s.t.Errorf("%sSEARCH found %d, which is not known", form, n)
+			}
+		}
 	}
 }
 
@@ -216,16 +287,21 @@ func (s *session) state() string {
 	return b.String()
 }
 
-// Sessions that change one mailbox at the same time: each response fits what the
-// client knows, and whenever they rest, all know the same.
+// Sessions that change the same mailboxes at the same time: each response fits what
+// the client knows, UIDs never change their meaning, and whenever the sessions rest,
+// all know the same.
 func TestSessions(t *testing.T) {
-	const sessions, rounds, steps = 4, 4, 25
+	const sessions, rounds, steps = 8, 4, 25
 	w := newWorld(t, func(o *memstore.Options, _ *imap.Options) { o.Tombstones = 30 })
 	w.allowed = 0
+	history := &chronicle{}
 	var all []*session
 	for i := range sessions {
-		s := &session{client: w.client(t), rnd: rand.New(rand.NewPCG(7, uint64(i)))}
-		s.open()
+		s := &session{client: w.client(t), all: history, rnd: rand.New(rand.NewPCG(7, uint64(i)))}
+		if s.cond = i%3 == 0; s.cond {
+			s.ok("ENABLE CONDSTORE")
+		}
+		s.open(boxes[i%len(boxes)])
 		all = append(all, s)
 	}
 	for round := range rounds {
@@ -238,16 +314,19 @@ func TestSessions(t *testing.T) {
 			})
 		}
 		wg.Wait()
-		fresh := &session{client: w.client(t)}
-		fresh.open()
-		want := fresh.state()
+		want := map[string]string{}
+		for _, box := range boxes {
+			fresh := &session{client: w.client(t), all: history}
+			fresh.open(box)
+			want[box] = fresh.state()
+			fresh.ok("LOGOUT")
+		}
 		for i, s := range all {
 			s.say("NOOP")
 			s.learn()
-			if got := s.state(); got != want {
-				t.Fatalf("round %d: session %d has\n%swant\n%s", round, i, got, want)
+			if got := s.state(); got != want[s.box] {
+				t.Fatalf("round %d: session %d has of %s\n%swant\n%s", round, i, s.box, got, want[s.box])
 			}
 		}
-		fresh.ok("LOGOUT")
 	}
 }

@@ -231,7 +231,7 @@ func TestStrict(t *testing.T) {
 		"* LIST () \"/\" \"r\xc3\xa4k\"\r\n", "* LIST () \"/\" R&D\r\n", "* LIST () \"/\" &AEE-\r\n", "* LIST () \"/\" x y\r\n",
 		"* STATUS x (MESSAGES)\r\n", "* STATUS x (FOO 1)\r\n", "* STATUS x (MESSAGES 1 MESSAGES 2)\r\n", "* STATUS x (UIDNEXT 0)\r\n",
 		"* STATUS x (MESSAGES 01)\r\n", "* STATUS x (MESSAGES 4294967296)\r\n",
-		"* 1 FOO\r\n", "* EXISTS\r\n", "* 2 EXISTS \r\n", "* 4 FETCH (FLAGS ())\r\n", "* 0 FETCH (FLAGS ())\r\n", "* 4 EXPUNGE\r\n", "* 2 EXISTS\r\n",
+		"* 1 FETCH (FLAGS (unheard))\r\n", "* FLAGS (a)\r\n* 1 FETCH (FLAGS (a b))\r\n", "* 1 FOO\r\n", "* EXISTS\r\n", "* 2 EXISTS \r\n", "* 4 FETCH (FLAGS ())\r\n", "* 0 FETCH (FLAGS ())\r\n", "* 4 EXPUNGE\r\n", "* 2 EXISTS\r\n",
 		"* 1 FETCH ()\r\n", "* 1 FETCH (FLAGS)\r\n", "* 1 FETCH (FLAGS () )\r\n", "* 1 FETCH (UID 0)\r\n", "* 1 FETCH (UID 1 UID 1)\r\n",
 		"* 1 FETCH (BODY[] {3}\r\nabcd)\r\n", "* 1 FETCH (BODY[] {3} \r\nabc)\r\n", "* 1 FETCH (BODY[] {-3}\r\nabc)\r\n",
 		"* 1 FETCH (BODY[FOO] NIL)\r\n", "* 1 FETCH (BODY[]<0.5> NIL)\r\n", "* 1 FETCH (BODY.PEEK[] NIL)\r\n", "* 1 FETCH (BODY[0] NIL)\r\n",

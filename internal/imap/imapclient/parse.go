@@ -252,6 +252,7 @@ func (c *Client) numbered(r *Response) {
 	if r.Name == "FETCH" {
 		l.sp()
 		c.fetch(r)
+		c.wantAnnounced(r)
 	}
 }
 

@@ -12,7 +12,7 @@ import (
 // one returns the single untagged response that the server sends.
 func one(t *testing.T, text, cmd string) *Response {
 	t.Helper()
-	c := onBytes(t, "* OK hi\r\n* 9 EXISTS\r\nc1 OK done\r\n"+text+"c2 OK done\r\n")
+	c := onBytes(t, "* OK hi\r\n* FLAGS (\\Seen kw)\r\n* 9 EXISTS\r\nc1 OK done\r\n"+text+"c2 OK done\r\n")
 	if _, err := c.Select("INBOX"); err != nil {
 		t.Fatal(err)
 	}

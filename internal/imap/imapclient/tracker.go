@@ -1,12 +1,19 @@
 package imapclient
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
+
+// maxAnnounced is how many keywords a server is expected to announce.
+const maxAnnounced = 100
 
 // tracker holds what the session knows, to find responses that may not come.
 type tracker struct {
 	pending  []pendingCmd // in the order sent
 	selected bool
 	messages uint32
+	flags    []string    // of the last FLAGS response
 	early    *Result     // answer that came in place of a continuation
 	before   []*Response // untagged responses before a continuation
 }
@@ -88,6 +95,8 @@ func (c *Client) check(r *Response) {
 		if r.Number == 0 || r.Number > t.messages {
 			l.failf("FETCH %d of %d messages", r.Number, t.messages)
 		}
+	case "FLAGS":
+		t.flags = r.Atoms
 	case "SEARCH", "SORT", "THREAD":
 		if name := t.current().name; name != r.Name {
 			l.failf("%s response to %q", r.Name, name)
@@ -99,6 +108,20 @@ func (c *Client) check(r *Response) {
 func (c *Client) wantSelected(r *Response) {
 	if !c.state.selected && !c.state.selecting() {
 		c.lex.failf("%s without a selected mailbox", r.Name)
+	}
+}
+
+// wantAnnounced refuses keywords that no FLAGS response has told of (RFC 3501
+// section 7.2.6).
+func (c *Client) wantAnnounced(r *Response) {
+	if !c.lex.ok() {
+		return
+	}
+	for _, f := range r.Fetch.Flags {
+		known := strings.HasPrefix(f, `\`) || slices.ContainsFunc(c.state.flags, func(s string) bool { return strings.EqualFold(s, f) })
+		if !known && len(c.state.flags) < maxAnnounced {
+			c.lex.failf("keyword %s was not announced", f)
+		}
 	}
 }
 
