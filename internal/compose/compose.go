@@ -148,11 +148,11 @@ func (c *composer) header(m *Message) {
 	if !given["subject"] && m.Subject != "" {
 		c.field("Subject", encodeText(m.Subject, false))
 	}
-	if !given["message-id"] {
-		c.field("Message-ID", messageID(m.id()))
-	}
 	if !given["date"] {
 		c.field("Date", m.date().UTC().Format("Mon, 02 Jan 2006 15:04:05 +0000"))
+	}
+	if !given["message-id"] {
+		c.field("Message-ID", messageID(m.id()))
 	}
 	c.field("MIME-Version", "1.0")
 }

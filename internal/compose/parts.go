@@ -205,10 +205,7 @@ func transferEncoding(a *Attachment, media string) string {
 	asked := strings.ToLower(strings.TrimSpace(a.TransferEncoding))
 	content := string(a.Content)
 	if strings.HasPrefix(media, "message/") {
-		if fitsLines(content, 998) {
-			return "7bit"
-		}
-		return "8bit" // RFC 2046, 5.2.1 allows nothing else
+		return "8bit" // RFC 2046, 5.2.1 allows nothing that changes the octets
 	}
 	switch asked {
 	case "quoted-printable":

@@ -212,7 +212,10 @@ func (a *API) serve(ctx context.Context, c *call, values []string, entry *logEnt
 	if _, done := out.(streamed); done {
 		return nil
 	}
-	a.writeBody(c.w, http.StatusOK, typeJSON, hideFields(c.grant, out))
+	if c.route.Perm.Action != auth.Update { // what a role may not write says nothing about the reply
+		out = hideFields(c.grant, out)
+	}
+	a.writeBody(c.w, http.StatusOK, typeJSON, out)
 	return nil
 }
 

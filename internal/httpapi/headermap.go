@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"slices"
 	"strings"
 
 	"mallard/internal/message"
@@ -26,8 +27,25 @@ type headerType struct {
 	HasParams bool              `json:"hasParams,omitempty"`
 }
 
-func newHeaderMap(header []byte) *headerMap {
+// newHeaderMap reads a header of which the first prefix octets were put before the
+// message. A message without Content-Type is shown with the one that it means (RFC
+// 2045, 5.2).
+func newHeaderMap(header []byte, prefix int64) *headerMap {
 	m := &headerMap{values: map[string][]any{}}
+	prefix = min(prefix, int64(len(header)))
+	m.add(header[:prefix])
+	before := len(m.names)
+	m.add(header[prefix:])
+	if m.values[fieldContentType] == nil {
+		m.names = slices.Insert(m.names, before, fieldContentType)
+		m.values[fieldContentType] = []any{newHeaderType("text/plain")}
+	}
+	return m
+}
+
+const fieldContentType = "content-type"
+
+func (m *headerMap) add(header []byte) {
 	n := 0
 	for f := range message.Fields(header) {
 		if n++; n > maxHeaderMap {
@@ -42,14 +60,13 @@ func newHeaderMap(header []byte) *headerMap {
 		}
 		m.values[name] = append(m.values[name], headerValue(name, f.Value))
 	}
-	return m
 }
 
 func headerValue(name string, value []byte) any {
 	switch name {
 	case "from", "to", "cc", "bcc", "sender", "reply-to":
 		return addrs(message.DecodeAddresses(message.ParseAddressList(value)))
-	case "content-type", "content-disposition":
+	case fieldContentType, "content-disposition":
 		return newHeaderType(message.DecodeHeader(value))
 	}
 	return strings.ReplaceAll(strings.TrimSpace(message.DecodeHeader(value)), "\t", " ")

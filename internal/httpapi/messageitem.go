@@ -52,6 +52,7 @@ func readableAddress(a message.Address) string {
 
 // attachment is a part of a message that is not its text.
 type attachment struct {
+	Hash             string          `json:"hash,omitempty" doc:"SHA-256 of the encoded part, hexadecimal"`
 	ID               string          `json:"id" doc:"ATT00001 and so on"`
 	Filename         string          `json:"filename" doc:"File name"`
 	ContentType      string          `json:"contentType" doc:"Media type"`
@@ -59,16 +60,26 @@ type attachment struct {
 	TransferEncoding string          `json:"transferEncoding" doc:"Transfer encoding"`
 	ContentID        nullString      `json:"cid" doc:"Content-ID with its brackets"`
 	Related          bool            `json:"related" doc:"Whether the HTML of the message uses it"`
-	SizeKB           int64           `json:"sizeKb" doc:"Size in units of 1024 octets, rounded up"`
+	SizeKB           int64           `json:"sizeKb" doc:"Size when decoded in units of 1024 octets, rounded up"`
 	Size             int64           `json:"size" doc:"Size of the encoded part in octets"`
+}
+
+// decodedKB is about the size of the decoded part: of base64 in lines of 76
+// characters.
+func decodedKB(a *message.Attachment) int64 {
+	n := a.Size
+	if a.TransferEncoding == "base64" {
+		n = (3*(n-2*(n/78)) + 3) / 4
+	}
+	return (n + 1023) / 1024
 }
 
 func attachments(in []message.Attachment) []attachment {
 	out := make([]attachment, 0, len(in))
 	for _, a := range in {
 		item := attachment{
-			ID: a.ID, Filename: a.Filename, ContentType: a.ContentType, TransferEncoding: a.TransferEncoding,
-			ContentID: nullString(a.ContentID), Related: a.Related, Size: a.Size, SizeKB: (a.Size + 1023) / 1024,
+			Hash: a.Sum.String(), ID: a.ID, Filename: a.Filename, ContentType: a.ContentType, TransferEncoding: a.TransferEncoding,
+			ContentID: nullString(a.ContentID), Related: a.Related, Size: a.Size, SizeKB: decodedKB(&a),
 		}
 		if a.Disposition != "" {
 			item.Disposition = some(a.Disposition)
@@ -162,7 +173,7 @@ func newMessageItem(mbox mail.MailboxID, row *store.Row, opt itemOptions) (messa
 	item.setFlags(row.Flags)
 	item.MetaData = optionalObject(strings.Clone(row.MetaData), opt.meta)
 	if opt.headers {
-		item.Headers = newHeaderMap(row.Header)
+		item.Headers = newHeaderMap(row.Header, row.PrefixLen)
 	}
 	return item, nil
 }

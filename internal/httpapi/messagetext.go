@@ -141,7 +141,7 @@ func (r *textReader) leaf(p *message.Part) (textForms, error) {
 			return textForms{}, err
 		}
 		text, err := r.read(p, message.TextOf)
-		return textForms{html: []string{source}, text: []string{text}, htmlOnly: true}, err
+		return textForms{html: []string{strings.TrimRight(source, "\r\n")}, text: []string{strings.TrimRight(text, "\n")}, htmlOnly: true}, err
 	}
 	text, err := r.read(p, message.TextOf)
 	return textForms{text: []string{strings.TrimRight(strings.ReplaceAll(text, "\r\n", "\n"), "\n")}, plainOnly: true}, err

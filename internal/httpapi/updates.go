@@ -47,6 +47,7 @@ type (
 		Message mail.MessageID `json:"message"`
 		Date    Date           `json:"idate"`
 		Thread  mail.ThreadID  `json:"thread"`
+		Junk    int8           `json:"junk,omitempty"`
 		Mailbox mail.MailboxID `json:"mailbox"`
 	}
 	expungeEvent struct {
@@ -69,6 +70,11 @@ type (
 		Mailbox mail.MailboxID `json:"mailbox"`
 		Path    string         `json:"path,omitempty"`
 	}
+	renameEvent struct {
+		Command string         `json:"command"`
+		Path    string         `json:"path"`
+		Mailbox mail.MailboxID `json:"mailbox"`
+	}
 	countersEvent struct {
 		Command string         `json:"command"`
 		Mailbox mail.MailboxID `json:"mailbox"`
@@ -85,11 +91,13 @@ func payload(e *store.JournalEntry) any {
 	cmd := string(e.Command)
 	switch e.Command {
 	case store.JournalExists:
-		return existsEvent{cmd, e.UID, e.Message, Date(e.InternalDate), e.Thread, e.Mailbox}
+		return existsEvent{cmd, e.UID, e.Message, Date(e.InternalDate), e.Thread, e.Junk, e.Mailbox}
 	case store.JournalExpunge:
 		return expungeEvent{cmd, e.UID, e.Message, e.Thread, e.Mailbox}
 	case store.JournalFetch:
 		return fetchEvent{cmd, e.UID, e.Flags.List(), e.Thread, e.Message, e.Mailbox}
+	case store.JournalRename:
+		return renameEvent{cmd, e.Path, e.Mailbox}
 	default:
 		return mailboxEvent{cmd, e.Mailbox, e.Path}
 	}

@@ -139,6 +139,15 @@ func (r *reader) str() string {
 	return s
 }
 
+// fill reads as many octets as dst has.
+func (r *reader) fill(dst []byte) {
+	if len(dst) > len(r.b)-r.pos {
+		r.fail("end of data")
+		return
+	}
+	r.pos += copy(dst, r.b[r.pos:])
+}
+
 func (r *reader) strs() []string {
 	n := r.count()
 	if n == 0 {

@@ -185,6 +185,7 @@ func (p *Parser) finishHeader() {
 	f.lines = p.lines
 	p.interpret(part)
 	p.counts = encodedCounts{encoding: part.Encoding}
+	p.beginSum(part)
 	switch {
 	case part.Type == "MULTIPART":
 		p.beginMultipart(f)
@@ -239,6 +240,7 @@ func (p *Parser) endFrames(k int, end, lines int64) {
 		part.BodyEnd = max(part.BodyStart, end)
 		part.Lines = max(0, lines-f.lines)
 		p.endText(part)
+		p.endSum(part)
 		switch {
 		case part.Type == "MULTIPART" && !part.Opaque && len(part.Children) == 0:
 			c := p.impliedPart(part)

@@ -76,7 +76,7 @@ func checkPart(t testing.TB, raw []byte, p *Part) {
 }
 
 // parsedOnly are the fields that the codec leaves out on purpose.
-var parsedOnly = cmpopts.IgnoreUnexported(Message{}, Envelope{})
+var parsedOnly = cmpopts.IgnoreUnexported(Message{}, Envelope{}, Part{})
 
 // normal is a copy of m without what the codec leaves out on purpose.
 func normal(m *Message) *Message {
@@ -91,6 +91,7 @@ func normalPart(p *Part) *Part {
 		return nil
 	}
 	c := *p
+	c.sum = AttachmentSum{}
 	if e := p.Envelope; e != nil {
 		plain := *e
 		plain.senderImplied, plain.replyToImplied = false, false

@@ -48,6 +48,8 @@ type Parser struct {
 	counts encodedCounts
 	text   *textSink
 	sink   *partSink // of the leaf that is being read, nil if unwanted
+	sums   []bodySum // of attachments, the first open ones are being read
+	open   int
 }
 
 // frame is a part that is open. The frames are the path from the root to the
@@ -73,7 +75,7 @@ func (p *Parser) Reset() {
 	*p = Parser{
 		Text: p.Text, Preview: p.Preview, limits: p.limits,
 		frames: p.frames[:0], hold: p.hold[:0], hdr: p.hdr[:0],
-		active: p.active, stale: true, text: p.text,
+		active: p.active, stale: true, text: p.text, sums: p.sums,
 	}
 	p.msg = &Message{}
 	p.addrs = p.limits.MaxAddresses
@@ -329,6 +331,9 @@ func (p *Parser) content(b []byte) {
 }
 
 func (p *Parser) advance(b []byte) {
+	if p.open > 0 {
+		p.sum(b)
+	}
 	p.off += int64(len(b))
 	if len(b) >= 2 {
 		p.last = [2]byte{b[len(b)-2], b[len(b)-1]}

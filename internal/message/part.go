@@ -57,6 +57,9 @@ type Part struct {
 	// characters, else an upper estimate.
 	DecodedSize int64
 
+	// sum is that of an attachment; it is not in the encoded tree.
+	sum AttachmentSum
+
 	// Type and Subtype are in upper case and never empty.
 	Type, Subtype string
 	// MediaType is the type as it stands in the header ("Text/Plain"), empty

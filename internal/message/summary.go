@@ -66,6 +66,8 @@ type Attachment struct {
 	Size int64
 	// DecodedSize is Part.DecodedSize.
 	DecodedSize int64
+	// Sum is there when the parser saw the body.
+	Sum AttachmentSum
 }
 
 // wholeTextMax is the size in octets up to which inline text is never counted
@@ -232,6 +234,7 @@ func (c *attachmentCollector) describe(p *Part, related bool) Attachment {
 		Related:          related,
 		Size:             p.Size(),
 		DecodedSize:      p.DecodedSize,
+		Sum:              p.sum,
 	}
 	if a.Filename == "" {
 		h := fnv.New32a()

@@ -15,6 +15,12 @@ const (
 	summaryDate
 )
 
+// Flags of an encoded attachment.
+const (
+	attachmentRelated = 1 << iota
+	attachmentSum
+)
+
 // AppendSummary appends a compact encoding of s. Date is kept to the second,
 // with the offset of its zone.
 func AppendSummary(dst []byte, s *Summary) []byte {
@@ -48,7 +54,10 @@ func AppendSummary(dst []byte, s *Summary) []byte {
 func appendAttachment(dst []byte, a *Attachment) []byte {
 	flags := byte(0)
 	if a.Related {
-		flags = 1
+		flags |= attachmentRelated
+	}
+	if a.Sum != (AttachmentSum{}) {
+		flags |= attachmentSum
 	}
 	dst = append(dst, flags)
 	dst = appendUint(dst, uint64(a.Size))
@@ -59,6 +68,9 @@ func appendAttachment(dst []byte, a *Attachment) []byte {
 	dst = appendUint(dst, uint64(len(a.Section)))
 	for _, n := range a.Section {
 		dst = appendUint(dst, uint64(n))
+	}
+	if flags&attachmentSum != 0 {
+		dst = append(dst, a.Sum[:]...)
 	}
 	return dst
 }
@@ -101,7 +113,8 @@ func DecodeSummary(b []byte) (*Summary, error) {
 
 func (r *reader) attachment() Attachment {
 	var a Attachment
-	a.Related = r.byte()&1 != 0
+	flags := r.byte()
+	a.Related = flags&attachmentRelated != 0
 	a.Size, a.DecodedSize = r.size(), r.size()
 	for _, s := range [...]*string{&a.ID, &a.Filename, &a.ContentType, &a.Disposition, &a.TransferEncoding, &a.ContentID} {
 		*s = r.str()
@@ -111,6 +124,9 @@ func (r *reader) attachment() Attachment {
 		for i := 0; i < n && r.err == nil; i++ {
 			a.Section = append(a.Section, int(r.size()))
 		}
+	}
+	if flags&attachmentSum != 0 {
+		r.fill(a.Sum[:])
 	}
 	return a
 }

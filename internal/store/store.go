@@ -249,7 +249,9 @@ type Messages interface {
 
 	// Copy stores the messages again at the end of another (or the same)
 	// mailbox, in ascending order of UID, sharing their content. UIDs that do not
-	// exist are left out. A copy has an ID of its own, SavedDate now, and
+	// exist are left out. A message that comes into a \Junk mailbox that way counts as
+	// junk until a copy or move takes it into one that is neither \Junk nor \Trash; see
+	// JournalEntry.Junk. A copy has an ID of its own, SavedDate now, and
 	// Expires after the Retention of the destination, never when that is zero;
 	// everything else is as in the original. quota is that of Append.
 	// Errors: NoMailbox (the destination has Public "destination"), OverQuota.
@@ -537,9 +539,12 @@ type JournalEntry struct {
 	Flags        mail.Flags // FETCH: all flags now
 	SeenChanged  bool       // FETCH: \Seen was set or cleared
 	InternalDate time.Time  // EXISTS
-	Path         string     // CREATE, RENAME
-	Origin       string
-	Created      time.Time
+	// Junk says of EXISTS that a copy or a move made the message junk (1) or that it no
+	// longer is (-1).
+	Junk    int8
+	Path    string // CREATE, RENAME
+	Origin  string
+	Created time.Time
 }
 
 // Registry keeps small things that belong to no mailbox: access tokens and

@@ -130,10 +130,24 @@ func (s *Store) copy(a *account, dst *mailbox, msgs []*message) *store.CopyResul
 			c.expires = s.now().Add(dst.row.Retention)
 		}
 		dst.add(&c, ms)
-		s.logMessage(a, dst, &c, store.JournalEntry{Command: store.JournalExists})
+		s.logMessage(a, dst, &c, store.JournalEntry{Command: store.JournalExists, Junk: c.classify(dst.row.SpecialUse)})
 		res.From, res.To = append(res.From, m.uid), append(res.To, c.uid)
 	}
 	return res
+}
+
+// classify notes whether a message is junk in a mailbox with this use, and returns
+// what the journal says of it.
+func (m *message) classify(use mail.SpecialUse) int8 {
+	switch {
+	case use == mail.UseJunk && !m.junk:
+		m.junk = true
+		return 1
+	case use != mail.UseJunk && use != mail.UseTrash && m.junk:
+		m.junk = false
+		return -1
+	}
+	return 0
 }
 
 // Move copies messages and expunges the originals.

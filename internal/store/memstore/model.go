@@ -52,6 +52,7 @@ type message struct {
 	id       mail.MessageID
 	emailID  mail.EmailID
 	threadID mail.ThreadID
+	junk     bool // came into a \Junk mailbox by a copy or a move
 	prefix   []byte
 	content  *content
 }

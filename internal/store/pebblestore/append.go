@@ -165,6 +165,11 @@ func (c *change) append(box *boxChange, messages []incoming) ([]store.Appended, 
 // insert adds the rows of a message in a mailbox, its journal entry and what it
 // counts. The document is there already.
 func (c *change) insert(box *boxChange, uid mail.UID, h *hot, x *extra) {
+	c.insertAs(box, uid, h, x, cmdExists)
+}
+
+// insertAs is insert with the command of the journal entry.
+func (c *change) insertAs(box *boxChange, uid mail.UID, h *hot, x *extra, cmd byte) {
 	var key [dateKeySize]byte
 	var value [hotSize + 128]byte
 	h.bits &^= hotHasExtra
@@ -176,5 +181,5 @@ func (c *change) insert(box *boxChange, uid mail.UID, h *hot, x *extra) {
 	set(c.batch, appendDateKey(key[:0], c.acct.id, box.id, h.date, uid), nil)
 	box.count(h, 1)
 	c.head.used += h.size
-	c.noteMessage(cmdExists, box.id, uid, h, false)
+	c.noteMessage(cmd, box.id, uid, h, false)
 }

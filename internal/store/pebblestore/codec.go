@@ -227,6 +227,8 @@ const (
 	hotSize = 2 + 3*8 + 3*idSize
 	// hotHasExtra says that there is a row in tabExtra.
 	hotHasExtra = 1 << 0
+	// hotJunk says that a copy or a move made the message junk.
+	hotJunk = 1 << 1
 )
 
 func (h *hot) append(b []byte) []byte {

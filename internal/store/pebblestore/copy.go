@@ -118,7 +118,7 @@ func (c *change) duplicate(src, dst *boxChange, messages []copied, move bool, ou
 		}
 		h := m.hot
 		h.id, h.modseq = mail.NewID[mail.MessageID](c.s.ids), c.seq
-		c.insert(dst, uid, &h, &x)
+		c.insertAs(dst, uid, &h, &x, h.classify(dst.current().use))
 		if f := h.flags(); f != lastFlags {
 			dst.addKeywords(f)
 			lastFlags = f
@@ -130,6 +130,21 @@ func (c *change) duplicate(src, dst *boxChange, messages []copied, move bool, ou
 		c.tombstone(src, removed)
 	}
 	return nil
+}
+
+// classify notes whether a message is junk in a mailbox with this use, and returns
+// the command of its journal entry.
+func (h *hot) classify(use mail.SpecialUse) (cmd byte) {
+	junk := h.bits&hotJunk != 0
+	switch {
+	case use == mail.UseJunk && !junk:
+		h.bits |= hotJunk
+		return cmdExistsJunk
+	case use != mail.UseJunk && use != mail.UseTrash && junk:
+		h.bits &^= hotJunk
+		return cmdExistsHam
+	}
+	return cmdExists
 }
 
 // remove takes the rows of a message out of a mailbox, but not its document.

@@ -19,6 +19,8 @@ const (
 	cmdCreate
 	cmdRename
 	cmdDelete
+	cmdExistsJunk // EXISTS of a message that a copy or a move made junk
+	cmdExistsHam  // and of one that it made no longer junk
 )
 
 // commandName returns the contract's name of a stored command.
@@ -26,6 +28,7 @@ func commandName(c byte) (store.JournalCommand, bool) {
 	names := [...]store.JournalCommand{
 		cmdExists: store.JournalExists, cmdExpunge: store.JournalExpunge, cmdFetch: store.JournalFetch,
 		cmdCreate: store.JournalCreate, cmdRename: store.JournalRename, cmdDelete: store.JournalDelete,
+		cmdExistsJunk: store.JournalExists, cmdExistsHam: store.JournalExists,
 	}
 	if c == 0 || int(c) >= len(names) {
 		return "", false
@@ -44,7 +47,7 @@ func (c *change) noteMessage(cmd byte, box mail.MailboxID, uid mail.UID, h *hot,
 	b = append(b, h.id[:]...)
 	b = append(b, h.thread[:]...)
 	switch cmd {
-	case cmdExists:
+	case cmdExists, cmdExistsJunk, cmdExistsHam:
 		b = binary.AppendVarint(b, h.date)
 	case cmdFetch:
 		flags := byte(h.system)
@@ -113,14 +116,14 @@ func (r *journalRow) next(e *rawEntry) bool {
 	case cmdCreate, cmdRename:
 		e.path = d.text()
 	case cmdDelete:
-	case cmdExists, cmdExpunge, cmdFetch:
+	case cmdExists, cmdExistsJunk, cmdExistsHam, cmdExpunge, cmdFetch:
 		e.uid = mail.UID(d.uvarint())
 		e.id, e.thread = takeID[mail.MessageID](d), takeID[mail.ThreadID](d)
-		if e.cmd == cmdExists {
-			e.date = d.varint()
-		}
-		if e.cmd == cmdFetch {
+		switch e.cmd {
+		case cmdFetch:
 			e.flags, e.keywords = d.octet(), d.take(d.length())
+		case cmdExists, cmdExistsJunk, cmdExistsHam:
+			e.date = d.varint()
 		}
 	default:
 		d.fail()
@@ -150,13 +153,24 @@ func (r *journalRow) entry(e *rawEntry, index uint32) store.JournalEntry {
 		Message: e.id, Thread: e.thread, Path: e.path, Origin: r.origin, Created: fromMillis(r.created),
 	}
 	switch e.cmd {
-	case cmdExists:
+	case cmdExists, cmdExistsJunk, cmdExistsHam:
 		out.InternalDate = fromMillis(e.date)
+		out.Junk = junkChange(e.cmd)
 	case cmdFetch:
 		out.Flags = mail.FlagsFromKeywordString(mail.SystemFlags(e.flags&^journalSeen), string(e.keywords))
 		out.SeenChanged = e.flags&journalSeen != 0
 	}
 	return out
+}
+
+func junkChange(cmd byte) int8 {
+	switch cmd {
+	case cmdExistsJunk:
+		return 1
+	case cmdExistsHam:
+		return -1
+	}
+	return 0
 }
 
 // JournalHead implements store.Journal.

@@ -13,6 +13,7 @@ import (
 func journalCases() []caseFunc {
 	return []caseFunc{
 		{"Entries", journalEntries},
+		{"Junk", journalJunk},
 		{"Paging", journalPaging},
 		{"PerAccount", journalPerAccount},
 	}
@@ -128,6 +129,63 @@ func journalEntries(f *fixture) {
 	f.news(&last)
 	f.must(f.s.DeleteMailbox(f.ctx, f.acct, box.ID))
 	f.sameEntries("delete", f.news(&last), store.JournalEntry{Command: store.JournalDelete, Mailbox: box.ID})
+}
+
+// journalJunk follows a message into \Junk and out of it again.
+func journalJunk(f *fixture) {
+	create := func(path string, use mail.SpecialUse) mail.MailboxID {
+		box, err := f.s.CreateMailbox(f.ctx, f.acct, mail.Mailbox{Path: path, SpecialUse: use}, 0)
+		f.must(err)
+		return box.ID
+	}
+	spam, bin, other := create("spam", mail.UseJunk), create("bin", mail.UseTrash), create("other", "")
+	direct := f.append(spam, note(1), store.Append{}) // where it was delivered says nothing
+	x := f.append(f.inbox, note(2), store.Append{})
+	var last mail.JournalID
+	f.news(&last)
+	junk := func() (out []int8) {
+		for _, e := range f.news(&last) {
+			if e.Command == store.JournalExists {
+				out = append(out, e.Junk)
+			}
+		}
+		return out
+	}
+	wants := func(what string, want ...int8) {
+		f.Helper()
+		if got := junk(); !slices.Equal(got, want) {
+			f.Errorf("%s: junk %v, want %v", what, got, want)
+		}
+	}
+	box, uid := f.inbox, x.UID
+	move := func(to mail.MailboxID) {
+		f.Helper()
+		res, err := f.s.Move(f.ctx, f.acct, box, to, mail.OneUID(uid))
+		f.must(err)
+		box, uid = to, res.To[0]
+	}
+	move(other)
+	wants("between ordinary mailboxes", 0)
+	move(spam)
+	wants("into \\Junk", 1)
+	f.update(box, store.FlagUpdate{UIDs: mail.OneUID(uid), Flags: f.flags(`\Flagged`)})
+	move(spam)
+	wants("within \\Junk", 0)
+	f.reopen()
+	move(bin)
+	wants("into \\Trash", 0)
+	move(other)
+	wants("out of \\Trash", -1)
+	move(f.inbox)
+	wants("on", 0)
+	_, err := f.s.Copy(f.ctx, f.acct, box, spam, mail.OneUID(uid), 0)
+	f.must(err)
+	wants("a copy into \\Junk", 1)
+	move(other)
+	wants("what was copied itself", 0)
+	box, uid = spam, direct.UID
+	move(other)
+	wants("delivered into \\Junk", 0)
 }
 
 func journalPaging(f *fixture) {
