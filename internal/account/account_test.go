@@ -481,7 +481,7 @@ func TestDeleteAndList(t *testing.T) {
 	if err := e.EndSessions(t.Context(), a.ID, ""); err != nil {
 		t.Fatal(err)
 	}
-	if err := e.Delete(t.Context(), a.ID); err != nil {
+	if err := e.Delete(t.Context(), a.ID, time.Time{}); err != nil {
 		t.Fatal(err)
 	}
 	want := []event.Event{
@@ -491,7 +491,7 @@ func TestDeleteAndList(t *testing.T) {
 	if d := cmp.Diff(want, e.events.take()); d != "" {
 		t.Error(d)
 	}
-	wantCode(t, e.Delete(t.Context(), a.ID), mail.CodeNoAccount, nil)
+	wantCode(t, e.Delete(t.Context(), a.ID, time.Time{}), mail.CodeNoAccount, nil)
 	wantCode(t, e.EndSessions(t.Context(), a.ID, ""), mail.CodeNoAccount, nil)
 	if got := e.events.take(); len(got) != 0 {
 		t.Errorf("events %v", got)

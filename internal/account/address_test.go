@@ -342,7 +342,7 @@ func TestResolveCacheFollowsChanges(t *testing.T) {
 	expect("new@wild.test", "*@wild.test")
 	bob := e.create(t, account.NewUser{Username: "bob", Address: "new@wild.test"})
 	expect("new@wild.test", "new@wild.test")
-	if err := e.Delete(ctx, bob.ID); err != nil {
+	if err := e.Delete(ctx, bob.ID, time.Time{}); err != nil {
 		t.Fatal(err)
 	}
 	expect("new@wild.test", "*@wild.test")
@@ -399,7 +399,7 @@ func TestResolveCacheOfAnotherProcess(t *testing.T) {
 	e.clock.advance(10 * time.Second)
 	_, err = e.ResolveRecipient(ctx, "extra@example.com", false)
 	wantCode(t, err, mail.CodeNotFound, nil)
-	if err := other.Delete(ctx, alice.ID); err != nil {
+	if err := other.Delete(ctx, alice.ID, time.Time{}); err != nil {
 		t.Fatal(err)
 	}
 	_, err = e.ResolveRecipient(ctx, "alice@example.com", false)

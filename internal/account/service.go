@@ -181,10 +181,11 @@ func (s *Service) List(ctx context.Context, q store.AccountQuery) (*store.Accoun
 	return page, nil
 }
 
-// Delete removes an account with everything in it and ends its sessions. Errors:
+// Delete removes an account with everything in it and ends its sessions. Its mail is
+// kept until keepUntil, unless that is zero; deleting again changes the time. Errors:
 // NoAccount.
-func (s *Service) Delete(ctx context.Context, id mail.AccountID) error {
-	err := s.store.DeleteAccount(ctx, id)
+func (s *Service) Delete(ctx context.Context, id mail.AccountID, keepUntil time.Time) error {
+	err := s.store.DeleteAccount(ctx, id, keepUntil)
 	s.resolved.clear()
 	if err != nil {
 		return unknownAccount("delete account", err)

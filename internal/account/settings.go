@@ -24,7 +24,7 @@ type Settings struct {
 	POP3MaxDownload    int64 // const:max:pop3:download, octets per day
 	POP3MaxMessages    int64 // configuration only: newest messages that POP3 shows
 	IMAPMaxConnections int64 // configuration only: sessions at a time
-	ReceivedMax        int64 // configuration only: messages received per hour
+	ReceivedMax        int64 // configuration only: messages received per minute
 }
 
 // DefaultSettings are the limits in force without any configuration.
@@ -180,7 +180,7 @@ type Limits struct {
 	IMAPMaxConnections int64
 	POP3MaxDownload    int64 // octets per day
 	POP3MaxMessages    int64
-	ReceivedMax        int64 // messages received per hour
+	ReceivedMax        int64 // messages received per minute
 }
 
 // Limits returns the limits of an account.

@@ -287,7 +287,7 @@ func TestTokensOfAnAccount(t *testing.T) {
 	e.wantBad(one)
 
 	four := e.issue(changed)
-	if err := e.accounts.Delete(ctx, alice.ID); err != nil {
+	if err := e.accounts.Delete(ctx, alice.ID, time.Time{}); err != nil {
 		t.Fatal(err)
 	}
 	e.wantBad(four)

@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"net"
 	"strings"
 	"sync"
@@ -21,6 +22,7 @@ import (
 
 	"mallard/internal/account"
 	"mallard/internal/draft"
+	"mallard/internal/limit"
 	"mallard/internal/mail"
 	"mallard/internal/store"
 )
@@ -46,10 +48,16 @@ type Options struct {
 	Mailboxes Mailboxes
 	Receiver  *draft.Receiver
 	Log       *slog.Logger
+	// Counter counts the messages that an account received in ReceivedWindow; nil
+	// counts nothing.
+	Counter limit.Counter
 	// Parallel is how many recipients of one message are stored at the same
 	// time, so that they share a disk flush. Default 16.
 	Parallel int
 }
+
+// ReceivedWindow is the window of the count of received messages.
+const ReceivedWindow = time.Minute
 
 // DefaultParallel is the default of Options.Parallel.
 const DefaultParallel = 16
@@ -180,7 +188,19 @@ func (s *Service) deliverOne(ctx context.Context, env *Envelope, r *Recipient, s
 	if err != nil {
 		return Verdict{Err: err}
 	}
+	s.countReceived(ctx, r.Account)
 	return Verdict{ID: out[0].ID}
+}
+
+// countReceived counts a message that is stored. Mail does not depend on it.
+func (s *Service) countReceived(ctx context.Context, acct mail.AccountID) {
+	if s.o.Counter == nil {
+		return
+	}
+	ctx = context.WithoutCancel(ctx)
+	if _, err := s.o.Counter.Add(ctx, limit.Received(acct.String()), 1, math.MaxInt64, ReceivedWindow); err != nil {
+		s.o.Log.WarnContext(ctx, "count a received message", "account", acct, "error", err)
+	}
 }
 
 // prefix makes the trace header of final delivery (RFC 5321, 4.4). Of the

@@ -7,6 +7,7 @@ import (
 	"net/http"
 
 	"mallard/internal/account"
+	"mallard/internal/limit"
 	"mallard/internal/mail"
 )
 
@@ -161,7 +162,7 @@ func (a *API) forwardedLimits(ctx context.Context, row *mail.Address) (forwarded
 	if allowed == 0 {
 		allowed = settings.MaxForwards
 	}
-	return forwardedLimits{windowUse{Allowed: allowed}}, nil
+	return forwardedLimits{a.windowUse(ctx, limit.Forwarded(row.ID.String()), allowed)}, nil
 }
 
 func (a *API) getForwarded(ctx context.Context, _ *call, in *forwardedPathIn) (forwardedReply, error) {

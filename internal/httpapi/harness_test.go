@@ -32,6 +32,7 @@ type world struct {
 	mailboxes *mailbox.Service
 	receiver  *draft.Receiver
 	tokens    *auth.Tokens
+	limits    *memlimit.Limits
 	logs      *lockedBuffer
 }
 
@@ -82,13 +83,14 @@ func newWorld(t testing.TB, change ...func(*worldOptions)) *world {
 		return a.Quota, nil
 	}})
 	w.receiver = draft.New(draft.Options{Dir: t.TempDir(), MemoryMax: 64 << 10})
-	logins, err := auth.New(auth.Options{Directory: w.accounts, Accounts: w.store, Passwords: hasher, Counter: memlimit.New(memlimit.Options{})})
+	w.limits = memlimit.New(memlimit.Options{})
+	logins, err := auth.New(auth.Options{Directory: w.accounts, Accounts: w.store, Passwords: hasher, Counter: w.limits})
 	must(t, err)
 	w.tokens, err = auth.NewTokens(auth.TokenOptions{Registry: w.store, Accounts: w.store, Static: o.static})
 	must(t, err)
 	opt := o.api
 	opt.Services = Services{
-		Accounts: w.accounts, Mailboxes: w.mailboxes, Receiver: w.receiver, Logins: logins, Tokens: w.tokens,
+		Accounts: w.accounts, Mailboxes: w.mailboxes, Receiver: w.receiver, Logins: logins, Tokens: w.tokens, Limits: w.limits,
 		Health: func(context.Context) error { return nil },
 	}
 	opt.Log, opt.Version = log, "1.2.3"

@@ -9,6 +9,7 @@ import (
 	"mallard/internal/account"
 	"mallard/internal/auth"
 	"mallard/internal/event"
+	"mallard/internal/limit"
 	"mallard/internal/mail"
 	"mallard/internal/mailbox"
 	"mallard/internal/search"
@@ -22,6 +23,8 @@ type Services struct {
 	Receiver  Receiver
 	Logins    Logins
 	Tokens    Tokens
+	// Limits has what accounts have used of their limits.
+	Limits limit.Limits
 	// Health reports why the server cannot work, nil when it can.
 	Health func(ctx context.Context) error
 }
@@ -33,7 +36,7 @@ type Accounts interface {
 	FindByName(ctx context.Context, username string) (*mail.Account, error)
 	List(ctx context.Context, q store.AccountQuery) (*store.AccountPage, error)
 	Update(ctx context.Context, id mail.AccountID, in account.Changes) (*mail.Account, error)
-	Delete(ctx context.Context, id mail.AccountID) error
+	Delete(ctx context.Context, id mail.AccountID, keepUntil time.Time) error
 	ResetPassword(ctx context.Context, id mail.AccountID, validAfter time.Time) (string, time.Time, error)
 	RecountQuota(ctx context.Context, id mail.AccountID) (before, after int64, err error)
 	EndSessions(ctx context.Context, id mail.AccountID, reason string) error
@@ -94,7 +97,7 @@ type Tokens interface {
 }
 
 func (s *Services) validate() error {
-	if s.Accounts == nil || s.Mailboxes == nil || s.Receiver == nil || s.Logins == nil || s.Tokens == nil || s.Health == nil {
+	if s.Accounts == nil || s.Mailboxes == nil || s.Receiver == nil || s.Logins == nil || s.Tokens == nil || s.Limits == nil || s.Health == nil {
 		return errors.New("http api: a service is missing")
 	}
 	return nil

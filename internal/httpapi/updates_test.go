@@ -197,7 +197,7 @@ func TestUpdatesEndWithAccount(t *testing.T) {
 	a, _ := w.user("ann")
 	f := w.follow(t, startServer(t, w), "/users/"+a.ID.String()+"/updates")
 	f.want(": idling 1")
-	must(t, w.accounts.Delete(context.Background(), a.ID))
+	must(t, w.accounts.Delete(context.Background(), a.ID, time.Time{}))
 	for e := f.next(); e != ""; e = f.next() {
 		if !strings.Contains(e, "LOGOUT") {
 			t.Errorf("got %s", e)

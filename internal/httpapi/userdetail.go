@@ -47,9 +47,9 @@ type userReply struct {
 
 type userLimits struct {
 	Quota              usage      `json:"quota" doc:"Storage in octets"`
-	Recipients         windowUse  `json:"recipients" doc:"Messages sent per day"`
+	Recipients         windowUse  `json:"recipients" doc:"Recipients of messages sent per day"`
 	Forwards           windowUse  `json:"forwards" doc:"Messages forwarded per day"`
-	Received           windowUse  `json:"received" doc:"Messages received per hour"`
+	Received           windowUse  `json:"received" doc:"Messages received per minute"`
 	Filters            usage      `json:"filters" doc:"Number of filters"`
 	IMAPUpload         windowUse  `json:"imapUpload" doc:"Octets per day"`
 	IMAPDownload       windowUse  `json:"imapDownload" doc:"Octets per day"`
@@ -60,13 +60,6 @@ type userLimits struct {
 
 type allowedUse struct {
 	Allowed int64 `json:"allowed" doc:"Limit"`
-}
-
-// windowUse is the use of a limit for some time.
-type windowUse struct {
-	Allowed int64          `json:"allowed" doc:"Limit"`
-	Used    int64          `json:"used" doc:"Used of it"`
-	TTL     orFalse[int64] `json:"ttl" doc:"Seconds until the count starts anew, or false"`
 }
 
 func (a *API) getUser(ctx context.Context, _ *call, in *userIn) (userReply, error) {
@@ -89,24 +82,12 @@ func (a *API) getUser(ctx context.Context, _ *call, in *userIn) (userReply, erro
 		PubKey: acct.PublicKey, SMIMECerts: list(acct.SMIMECerts), SMIMECipher: acct.SMIMECipher,
 		SMIMETransport: acct.SMIMETransport, SpamLevel: acct.SpamLevel, KeyInfo: describeKey(acct.PublicKey),
 		SMIMECertInfo: describeCerts(acct.SMIMECerts), MetaData: rawObject(acct.MetaData), InternalData: rawObject(acct.InternalData),
-		Targets: targetValues(acct.Targets), MTARelay: acct.MTARelay, Limits: newUserLimits(acct, settings),
+		Targets: targetValues(acct.Targets), MTARelay: acct.MTARelay, Limits: a.userLimits(ctx, acct, settings),
 		Tags: list(acct.Tags), FromWhitelist: list(acct.FromWhitelist), FeatureFlags: flags,
 		DisabledScopes: list(acct.DisabledScopes), HasPasswordSet: acct.Password != "" || acct.TempPassword != nil,
 		Activated: acct.Activated, Disabled: acct.Disabled, Suspended: acct.Suspended, Require2FA: acct.Require2FA,
 		RequirePasswdChange: acct.RequirePasswordChange,
 	}, nil
-}
-
-func newUserLimits(acct *mail.Account, settings account.Settings) userLimits {
-	l := settings.Limits(acct)
-	return userLimits{
-		Quota:      usage{l.Quota, acct.StorageUsed},
-		Recipients: windowUse{Allowed: l.Recipients}, Forwards: windowUse{Allowed: l.Forwards},
-		Received: windowUse{Allowed: l.ReceivedMax}, Filters: usage{Allowed: l.Filters},
-		IMAPUpload: windowUse{Allowed: l.IMAPMaxUpload}, IMAPDownload: windowUse{Allowed: l.IMAPMaxDownload},
-		POP3Download: windowUse{Allowed: l.POP3MaxDownload}, POP3MaxMessages: allowedUse{l.POP3MaxMessages},
-		IMAPMaxConnections: usage{Allowed: l.IMAPMaxConnections},
-	}
 }
 
 type updateUserIn struct {
@@ -140,7 +121,7 @@ type updateUserIn struct {
 	POP3MaxDownload    *int64          `api:"pop3MaxDownload,min=0" doc:"Octets per day"`
 	POP3MaxMessages    *int64          `api:"pop3MaxMessages,min=0" doc:"Newest messages that POP3 shows"`
 	IMAPMaxConnections *int64          `api:"imapMaxConnections,min=0" doc:"Sessions at a time"`
-	ReceivedMax        *int64          `api:"receivedMax,min=0" doc:"Messages received per hour"`
+	ReceivedMax        *int64          `api:"receivedMax,min=0" doc:"Messages received per minute"`
 	Disable2FA         bool            `api:"disable2fa" doc:"Remove every second factor"`
 	Require2FA         *bool           `api:"require2faEnabled" doc:"A second factor is demanded by the user interface"`
 	Tags               []string        `api:"tags;max=128,trim" doc:"Tags"`
@@ -186,6 +167,11 @@ func (a *API) updateUser(ctx context.Context, c *call, in *updateUserIn) (succes
 	acct, err := a.opt.Accounts.Update(ctx, in.User, in.changes())
 	if err != nil {
 		return success{}, replaceError(hashFailure(err), noUser)
+	}
+	if keys := in.changedCounters(); len(keys) > 0 {
+		if err := a.opt.Limits.Reset(ctx, keys...); err != nil {
+			a.log.WarnContext(ctx, "reset the counters of a user", "account", acct.ID, "error", err)
+		}
 	}
 	if c.caller.token != "" && c.caller.user == acct.ID && in.Password != nil {
 		if err := a.opt.Tokens.Resign(ctx, c.caller.token, acct); err != nil {

@@ -43,7 +43,7 @@ func (a *API) userRoutes() []*Route {
 		}, a.updateUser),
 		handle(Route{
 			Method: http.MethodDelete, Pattern: "/users/:user", Name: "deleteUser", Tag: tagUsers,
-			Summary: "Delete a user", Description: "Addresses, mailboxes and messages go as well.",
+			Summary: "Delete a user", Description: "The user and the addresses are gone at once, the mail at the date that is given. Deleting again changes the date.",
 			Perm: users("delete", ScopeAny),
 		}, a.deleteUser),
 		handle(Route{
@@ -94,7 +94,7 @@ type createUserIn struct {
 	POP3MaxDownload       *int64          `api:"pop3MaxDownload,min=0,default=0" doc:"Octets per day"`
 	POP3MaxMessages       *int64          `api:"pop3MaxMessages,min=0,default=0" doc:"Newest messages that POP3 shows"`
 	IMAPMaxConnections    *int64          `api:"imapMaxConnections,min=0,default=0" doc:"Sessions at a time"`
-	ReceivedMax           *int64          `api:"receivedMax,min=0,default=0" doc:"Messages received per hour"`
+	ReceivedMax           *int64          `api:"receivedMax,min=0,default=0" doc:"Messages received per minute"`
 	FromWhitelist         []string        `api:"fromWhitelist;max=128" doc:"Further sender addresses; one may begin or end with *"`
 	Tags                  []string        `api:"tags;max=128,trim" doc:"Tags"`
 	AddTagsToAddress      bool            `api:"addTagsToAddress,default=false" doc:"The main address gets the tags too"`
@@ -237,7 +237,7 @@ type userIn struct {
 
 type deleteUserIn struct {
 	UserPath
-	DeleteAfter *DateOrFalse `api:"deleteAfter,blank" doc:"Not before this date; only dates that have passed are supported"`
+	DeleteAfter *DateOrFalse `api:"deleteAfter,blank" doc:"The mail is kept until this date"`
 	Session
 }
 
@@ -257,20 +257,22 @@ type deletedCount struct {
 // deleteUser succeeds for users that do not exist.
 func (a *API) deleteUser(ctx context.Context, _ *call, in *deleteUserIn) (deleteUserReply, error) {
 	now := time.Now()
-	if in.DeleteAfter != nil && in.DeleteAfter.Time.After(now) {
-		// To delete at once would take from the caller the time to think better of it.
-		return deleteUserReply{}, newError(http.StatusNotImplemented, "NotImplemented", "A user can only be deleted at once")
-	}
 	reply := deleteUserReply{success: ok(), Code: "TaskScheduled", User: in.User, DeleteAfter: Date(now), Task: a.newID()}
+	var keepUntil time.Time
+	if in.DeleteAfter != nil && !in.DeleteAfter.Time.IsZero() {
+		reply.DeleteAfter = Date(in.DeleteAfter.Time)
+		keepUntil = in.DeleteAfter.Time
+	}
 	rows, err := a.opt.Accounts.AccountAddresses(ctx, in.User)
-	if err == nil {
-		reply.Addresses.Deleted = len(rows)
-		err = a.opt.Accounts.Delete(ctx, in.User)
+	if err != nil && mail.CodeOf(err) != mail.CodeNoAccount {
+		return deleteUserReply{}, err
 	}
-	if err != nil && mail.CodeOf(err) == mail.CodeNoAccount {
-		return reply, nil
+	reply.Addresses.Deleted = len(rows)
+	err = a.opt.Accounts.Delete(ctx, in.User, keepUntil)
+	if err != nil && mail.CodeOf(err) != mail.CodeNoAccount {
+		return deleteUserReply{}, err
 	}
-	return reply, err
+	return reply, nil
 }
 
 type logoutIn struct {

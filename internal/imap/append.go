@@ -37,8 +37,13 @@ func (s *session) append(ctx context.Context, cmd *imapwire.Command, a *imapwire
 		return s.tryCreate(ctx, cmd, a.Mailbox, err)
 	}
 	uids := make([]uint32, len(out))
+	octets := int64(0)
 	for i := range out {
 		uids[i] = uint32(out[i].UID)
+		octets += out[i].Size
+	}
+	if t := s.srv.o.Traffic; t != nil {
+		t.Uploaded(ctx, s.acct.ID, octets)
 	}
 	return s.ok(ctx, cmd, imapwire.CodeAppendUID(uint32(out[0].UIDValidity), uids))
 }

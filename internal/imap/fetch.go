@@ -27,6 +27,7 @@ type fetching struct {
 	bad   int         // messages that are damaged in the store
 	seq   int         // position in the list of UIDs, to find numbers quickly
 	buf   []byte
+	sent  int64 // octets of bodies
 }
 
 // fetch is FETCH (RFC 3501, 6.4.5; RFC 7162, 3.1.4).
@@ -56,7 +57,11 @@ func (s *session) fetch(ctx context.Context, cmd *imapwire.Command, a *imapwire.
 			return err
 		}
 	}
-	if err := f.run(ctx, set); err != nil {
+	err = f.run(ctx, set)
+	if t := s.srv.o.Traffic; t != nil && f.sent > 0 {
+		t.Downloaded(context.WithoutCancel(ctx), s.acct.ID, f.sent)
+	}
+	if err != nil {
 		return err
 	}
 	return f.complete(ctx, cmd, asked)

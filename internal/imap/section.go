@@ -152,6 +152,7 @@ func (f *fetching) section(w *imapwire.FetchWriter, item *imapwire.FetchItem, x 
 	start, end := cut(x.start, x.end, item.Partial)
 	lit := w.Literal(item, end-start)
 	if start < end {
+		f.sent += end - start
 		if err := src.body.WriteRange(lit, start, end-start); err != nil {
 			return err
 		}

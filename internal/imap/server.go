@@ -37,6 +37,13 @@ type Accounts interface {
 	Acquire(ctx context.Context, acct *mail.Account) (release func(), err error)
 }
 
+// Traffic counts the octets of messages that an account moves.
+type Traffic interface {
+	// Uploaded counts what was appended, Downloaded what bodies were fetched.
+	Uploaded(ctx context.Context, acct mail.AccountID, octets int64)
+	Downloaded(ctx context.Context, acct mail.AccountID, octets int64)
+}
+
 // Receiver takes in messages; *draft.Receiver is one.
 type Receiver interface {
 	Receive(ctx context.Context, r io.Reader, maxSize int64) (*draft.Draft, error)
@@ -48,6 +55,7 @@ type Options struct {
 	Accounts  Accounts
 	Mailboxes *mailbox.Service
 	Receiver  Receiver
+	Traffic   Traffic // may be nil
 	Log       *slog.Logger
 
 	// TLS, when set, offers STARTTLS on connections that are not secure.

@@ -23,7 +23,7 @@ type Account struct {
 	POP3MaxDownload    int64 // octets per day
 	POP3MaxMessages    int64
 	IMAPMaxConnections int64
-	ReceivedMax        int64 // messages received per hour
+	ReceivedMax        int64 // messages received per minute
 
 	Targets         []Target
 	MTARelay        string

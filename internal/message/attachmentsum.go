@@ -37,7 +37,7 @@ type bodySum struct {
 // beginSum sums the body that starts at the current offset when it is that of an
 // attachment.
 func (p *Parser) beginSum(part *Part) {
-	if p.open == maxOpenSums || part.IsMultipart() || part.InlineText() {
+	if p.open == maxOpenSums || part.InlineText() {
 		return
 	}
 	if p.open == len(p.sums) {

@@ -79,7 +79,11 @@ func TestAttachmentSumOfRoot(t *testing.T) {
 // Attached messages in attached messages cost a bounded time for each octet.
 func TestAttachmentSumsAreBounded(t *testing.T) {
 	const depth = 20
-	text := strings.Repeat("Content-Type: message/rfc822\r\n\r\n", depth) + "Subject: last\r\n\r\nx"
+	var text string
+	for i := range depth {
+		text += fmt.Sprintf("Content-Type: multipart/mixed; boundary=b%d\r\n\r\n--b%d\r\nContent-Type: message/rfc822\r\n\r\n", i, i)
+	}
+	text += "Subject: last\r\n\r\nx"
 	p := NewParser(Limits{})
 	_, _ = p.Write([]byte(text))
 	if p.open > maxOpenSums {

@@ -185,17 +185,20 @@ func (p *Parser) finishHeader() {
 	f.lines = p.lines
 	p.interpret(part)
 	p.counts = encodedCounts{encoding: part.Encoding}
-	p.beginSum(part)
 	switch {
 	case part.Type == "MULTIPART":
-		p.beginMultipart(f)
+		if p.beginMultipart(f); part.Opaque {
+			p.beginSum(part)
+		}
 	case isEmbedded(part):
+		p.beginSum(part)
 		if !p.mayDescend() || !identityEncoding(part.Encoding) {
 			part.Opaque = true
 			return
 		}
 		p.openPart(part, false)
 	default:
+		p.beginSum(part)
 		p.beginText(part)
 	}
 }

@@ -2,7 +2,9 @@ package node
 
 import (
 	"context"
+	"math"
 
+	"mallard/internal/limit"
 	"mallard/internal/mail"
 )
 
@@ -31,5 +33,22 @@ func (n *Node) Acquire(ctx context.Context, acct *mail.Account) (release func(),
 	if err != nil {
 		return nil, err
 	}
-	return n.limits.Acquire(ctx, "imap", acct.ID.String(), int(limits.IMAPMaxConnections))
+	return n.limits.Acquire(ctx, limit.GroupIMAP, acct.ID.String(), int(limits.IMAPMaxConnections))
+}
+
+// Uploaded counts octets that an account appended by IMAP.
+func (n *Node) Uploaded(ctx context.Context, acct mail.AccountID, octets int64) {
+	n.count(ctx, limit.IMAPUploaded(acct.String()), octets)
+}
+
+// Downloaded counts octets that an account fetched by IMAP.
+func (n *Node) Downloaded(ctx context.Context, acct mail.AccountID, octets int64) {
+	n.count(ctx, limit.IMAPDownloaded(acct.String()), octets)
+}
+
+// count adds to a counter that nothing depends on.
+func (n *Node) count(ctx context.Context, key string, inc int64) {
+	if _, err := n.limits.Add(ctx, key, min(inc, limit.MaxIncrement), math.MaxInt64, limit.DefaultWindow); err != nil {
+		n.log.WarnContext(ctx, "count traffic", "key", key, "error", err)
+	}
 }

@@ -23,7 +23,7 @@ func (n *Node) makeAPI(c config.API, log *slog.Logger) (*httpapi.API, error) {
 	}
 	return httpapi.New(httpapi.Options{
 		Services: httpapi.Services{
-			Accounts: n.accounts, Mailboxes: n.mailboxes, Receiver: n.receiver, Logins: n.auth, Tokens: tokens, Health: n.health,
+			Accounts: n.accounts, Mailboxes: n.mailboxes, Receiver: n.receiver, Logins: n.auth, Tokens: tokens, Limits: n.limits, Health: n.health,
 		},
 		Log: log, Version: n.o.Version, AccessControl: c.AccessControl.Enabled,
 		CORSOrigins: c.CORS.Origins, MaxBody: int64(c.MaxMB) << 20, MaxMessage: int64(n.cfg.LMTP.MaxMB) << 20,

@@ -116,7 +116,7 @@ func (n *Node) listenLMTP(c config.LMTP) error {
 
 func (n *Node) listenIMAP(c config.Interface, section string) error {
 	srv := imap.New(imap.Options{
-		Auth: n.auth.Frontend("imap", "IMAP"), Accounts: n, Mailboxes: n.mailboxes, Receiver: n.receiver, Log: n.log,
+		Auth: n.auth.Frontend("imap", "IMAP"), Accounts: n, Mailboxes: n.mailboxes, Receiver: n.receiver, Traffic: n, Log: n.log,
 		TLS: n.startTLS(c.DisableSTARTTLS), AllowPlain: c.IgnoreSTARTTLS,
 		Name: n.cfg.IMAP.Name, Version: n.o.Version, Vendor: n.cfg.IMAP.Vendor,
 		MaxAppend: int64(n.cfg.IMAP.MaxMB) << 20, MaxLine: n.cfg.IMAP.MaxLineLength,

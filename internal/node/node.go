@@ -119,7 +119,7 @@ func (n *Node) makeServices() error {
 	}
 	n.mailboxes = mailbox.New(mailbox.Options{Store: n.engine, Bus: n.bus, Log: n.log, Quota: n.quotaLimit})
 	n.receiver = draft.New(draft.Options{Dir: n.cfg.Store.Path, MemoryMax: n.cfg.Store.SpoolMB << 20})
-	n.delivery = delivery.New(delivery.Options{Directory: n.accounts, Mailboxes: n.mailboxes, Receiver: n.receiver, Log: n.log})
+	n.delivery = delivery.New(delivery.Options{Directory: n.accounts, Mailboxes: n.mailboxes, Receiver: n.receiver, Counter: n.limits, Log: n.log})
 	n.api, err = n.makeAPI(n.cfg.API, n.log)
 	if err != nil {
 		return fmt.Errorf("make HTTP API: %w", err)

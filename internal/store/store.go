@@ -92,8 +92,10 @@ type Accounts interface {
 
 	// DeleteAccount removes the account, its addresses, mailboxes and messages.
 	// The account, its addresses and every way to it are gone when the call
-	// returns; content may be reclaimed later. Errors: NoAccount.
-	DeleteAccount(ctx context.Context, id mail.AccountID) error
+	// returns. What it held is kept until keepUntil, and may be reclaimed later; the
+	// zero time keeps nothing. Deleting the account again changes that time while it
+	// has not passed, and fails all the same. Errors: NoAccount.
+	DeleteAccount(ctx context.Context, id mail.AccountID, keepUntil time.Time) error
 
 	// RecountQuota sets StorageUsed and the mailbox counters from the messages
 	// and returns StorageUsed before and after, in octets. Errors: NoAccount.

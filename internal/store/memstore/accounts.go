@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"mallard/internal/mail"
 	"mallard/internal/store"
@@ -185,7 +186,7 @@ func (s *Store) owns(id mail.AccountID, address string) bool {
 }
 
 // DeleteAccount removes an account and all that belongs to it.
-func (s *Store) DeleteAccount(ctx context.Context, id mail.AccountID) error {
+func (s *Store) DeleteAccount(ctx context.Context, id mail.AccountID, _ time.Time) error {
 	if err := s.enter(ctx, "DeleteAccount"); err != nil {
 		return err
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 
@@ -253,12 +254,15 @@ func (s *Store) mustBeOwn(id mail.AccountID, address string) error {
 
 // DeleteAccount implements store.Accounts. The rows that lead to the account go at
 // once, the others in the background, which a row of tabDeletion ensures.
-func (s *Store) DeleteAccount(ctx context.Context, id mail.AccountID) error {
+func (s *Store) DeleteAccount(ctx context.Context, id mail.AccountID, keepUntil time.Time) error {
 	if err := s.enter(ctx); err != nil {
 		return err
 	}
 	defer s.leave()
-	b, err := s.deleteAccount(ctx, id)
+	b, err := s.deleteAccount(ctx, id, keepUntil)
+	if mail.CodeOf(err) == mail.CodeNoAccount && err != nil {
+		return errors.Join(err, s.reschedule(id, keepUntil))
+	}
 	if err != nil {
 		return err
 	}
@@ -270,7 +274,7 @@ func (s *Store) DeleteAccount(ctx context.Context, id mail.AccountID) error {
 	return nil
 }
 
-func (s *Store) deleteAccount(ctx context.Context, id mail.AccountID) (*pebble.Batch, error) {
+func (s *Store) deleteAccount(ctx context.Context, id mail.AccountID, keepUntil time.Time) (*pebble.Batch, error) {
 	s.directory.Lock()
 	defer s.directory.Unlock()
 	c, err := s.begin(ctx, id)
@@ -278,15 +282,21 @@ func (s *Store) deleteAccount(ctx context.Context, id mail.AccountID) (*pebble.B
 		return nil, err
 	}
 	defer c.end()
-	_, view, err := s.readAccount(id)
+	acct, view, err := s.readAccount(id)
 	if err != nil {
+		return nil, err
+	}
+	kept := keptAccount{until: millis(keepUntil), head: c.head.append(nil)}
+	if kept.account, err = encodeAccount(acct, view); err != nil {
 		return nil, err
 	}
 	addresses := int64(0)
 	err = s.accountAddresses(id, func(a *mail.Address) error {
 		addresses++
 		removeAddress(c.batch, a)
-		return nil
+		value, err := encodeAddress(a)
+		kept.addresses = append(kept.addresses, value)
+		return err
 	})
 	if err != nil {
 		return nil, err
@@ -294,11 +304,7 @@ func (s *Store) deleteAccount(ctx context.Context, id mail.AccountID) (*pebble.B
 	del(c.batch, textKey(tabUsername, view))
 	del(c.batch, idKey(tabAccount, id))
 	del(c.batch, accountKey(tabAccountHead, id))
-	for _, e := range c.acct.set.Load().sorted {
-		del(c.batch, boxKey(tabMailbox, id, e.box.id))
-		del(c.batch, boxKey(tabMailboxHead, id, e.box.id))
-	}
-	set(c.batch, deletionKey(id, mail.MailboxID{}), nil)
+	set(c.batch, deletionKey(id, mail.MailboxID{}), kept.value(c.now))
 	b := c.batch
 	c.batch = nil
 	if err := s.apply(b, pebble.Sync); err != nil {

@@ -21,7 +21,7 @@ const (
 	tabBlob     = 'c' // hash -> content
 	tabBlobRef  = 'C' // hash, account, email -> nothing
 	tabGarbage  = 'g' // hash, account, email -> kind of content
-	tabDeletion = 'G' // account, mailbox or zero -> nothing
+	tabDeletion = 'G' // account, mailbox or zero -> nothing, or what is kept of an account
 
 	// tabOwned holds all that belongs to one account: account, table, key.
 	tabOwned = 'u'

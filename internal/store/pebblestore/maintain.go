@@ -85,9 +85,14 @@ func (s *Store) runDeletions(stopped func() bool) error {
 		box  mail.MailboxID
 	}
 	var todo []job
-	err := s.scan([]byte{tabDeletion}, func(key, _ []byte) error {
+	err := s.scan([]byte{tabDeletion}, func(key, value []byte) error {
 		if len(key) != 1+2*idSize {
 			return fmt.Errorf("%w: deletion %x", errValue, key)
+		}
+		if due, err := s.deletionDue(value); err != nil {
+			return fmt.Errorf("deletion %x: %w", key, err)
+		} else if !due {
+			return nil
 		}
 		todo = append(todo, job{mail.AccountID(key[1 : 1+idSize]), mail.MailboxID(key[1+idSize:])})
 		return nil
@@ -218,8 +223,18 @@ func (s *Store) deleteDocuments(acct mail.AccountID) (done bool, err error) {
 }
 
 // finishDeletion does now what is left to remove of a deleted account, so that an
-// account with the same id does not find it, and is not taken for it.
+// account with the same id does not find it, and is not taken for it. While the mail
+// of that account is kept its id is taken.
 func (s *Store) finishDeletion(ctx context.Context, acct mail.AccountID) error {
+	value, err := s.get(deletionKey(acct, mail.MailboxID{}))
+	if err != nil {
+		return err
+	}
+	if due, err := s.deletionDue(value); err != nil {
+		return corrupt(fmt.Sprintf("deletion of account %s", acct), err)
+	} else if !due {
+		return exists("the mail of a deleted account with this id")
+	}
 	for {
 		if ctx.Err() != nil {
 			return canceled(ctx)

@@ -29,6 +29,7 @@ func accountCases() []caseFunc {
 		{"ListFilter", accountListFilter},
 		{"Delete", accountDelete},
 		{"IDAgain", accountIDAgain},
+		{"DeleteLater", accountDeleteLater},
 		{"Recount", accountRecount},
 	}
 }
@@ -290,13 +291,42 @@ func accountListFilter(f *fixture) {
 	}
 }
 
+// accountDeleteLater deletes an account of which the mail is kept for some time.
+func accountDeleteLater(f *fixture) {
+	f.fill(f.inbox, 3)
+	later := time.Now().Add(time.Hour)
+	f.must(f.s.DeleteAccount(f.ctx, f.acct, later))
+	for range 2 {
+		_, err := f.s.Account(f.ctx, f.acct)
+		f.wants("Account", err, mail.CodeNoAccount)
+		_, err = f.s.Mailbox(f.ctx, f.acct, f.inbox)
+		f.wants("Mailbox", err, mail.CodeNoMailbox)
+		_, err = f.s.Open(f.ctx, f.acct, f.inbox, 1)
+		f.wants("Open", err, mail.CodeNoMailbox)
+		_, _, err = f.s.RecountQuota(f.ctx, f.acct)
+		f.wants("RecountQuota", err, mail.CodeNoAccount)
+		rows, err := f.s.AddressesByView(f.ctx, "user@example.com")
+		if f.must(err); len(rows) != 0 {
+			f.Errorf("addresses left: %+v", rows)
+		}
+		f.reopen()
+	}
+	other := f.account("user", "INBOX") // name and address can be given away
+	f.wants("delete again", f.s.DeleteAccount(f.ctx, f.acct, later), mail.CodeNoAccount)
+	f.wants("delete at once", f.s.DeleteAccount(f.ctx, f.acct, time.Time{}), mail.CodeNoAccount)
+	f.maintain()
+	if _, err := f.s.Account(f.ctx, other.ID); err != nil {
+		f.Errorf("the next account of that name: %v", err)
+	}
+}
+
 func accountDelete(f *fixture) {
 	f.fill(f.inbox, 3)
 	_, err := f.s.CreateAddress(f.ctx, mail.Address{Address: "more@example.com", View: "more@example.com", Account: f.acct}, false)
 	f.must(err)
 	keep := f.account("keep", "INBOX")
-	f.must(f.s.DeleteAccount(f.ctx, f.acct))
-	f.wants("delete again", f.s.DeleteAccount(f.ctx, f.acct), mail.CodeNoAccount)
+	f.must(f.s.DeleteAccount(f.ctx, f.acct, time.Time{}))
+	f.wants("delete again", f.s.DeleteAccount(f.ctx, f.acct, time.Time{}), mail.CodeNoAccount)
 	_, err = f.s.Account(f.ctx, f.acct)
 	f.wants("Account", err, mail.CodeNoAccount)
 	_, err = f.s.AccountByName(f.ctx, "user")
@@ -349,7 +379,7 @@ func accountIDAgain(f *fixture) {
 	}
 	f.append(f.inbox, attach, store.Append{})
 	old := f.inbox
-	f.must(f.s.DeleteAccount(f.ctx, f.acct))
+	f.must(f.s.DeleteAccount(f.ctx, f.acct, time.Time{}))
 	a, err := f.s.CreateAccount(f.ctx, store.NewAccount{
 		Account: mail.Account{ID: f.acct, Username: "again"}, View: "again", Mailboxes: []mail.Mailbox{{Path: "INBOX"}},
 	})

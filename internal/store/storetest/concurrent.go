@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"mallard/internal/mail"
 	"mallard/internal/store"
@@ -466,7 +467,7 @@ func accountLife(ctx context.Context, s store.Store, view string, st store.Stage
 			return fmt.Errorf("message %d: %s (%w)", n, difference(got, want), err)
 		}
 	}
-	return s.DeleteAccount(ctx, a.ID)
+	return s.DeleteAccount(ctx, a.ID, time.Time{})
 }
 
 // The same large content comes and goes in several accounts at once: whoever has

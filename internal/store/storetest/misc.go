@@ -8,6 +8,7 @@ import (
 	"iter"
 	"slices"
 	"strings"
+	"time"
 
 	"mallard/internal/mail"
 	"mallard/internal/search"
@@ -291,7 +292,7 @@ func reopenCases() []caseFunc {
 }
 
 func reopenEmpty(f *fixture) {
-	f.must(f.s.DeleteAccount(f.ctx, f.acct))
+	f.must(f.s.DeleteAccount(f.ctx, f.acct, time.Time{}))
 	for range 3 {
 		f.reopen()
 		if page, err := f.s.ListAccounts(f.ctx, store.AccountQuery{}); err != nil || page.Total != 0 {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	"mallard/internal/mail"
 	"mallard/internal/store"
@@ -382,7 +383,7 @@ func opDeleteAccount(view string) op {
 		if err != nil {
 			return outcome{err: err}
 		}
-		return did(w.s.DeleteAccount(w.ctx, a.ID), "deleted")
+		return did(w.s.DeleteAccount(w.ctx, a.ID, time.Time{}), "deleted")
 	}}
 }
 
