@@ -129,14 +129,22 @@ func (s *session) tooBig() answer {
 	return answer{552, "5.3.4", fmt.Sprintf("Message exceeds the limit of %d octets", s.srv.o.MaxSize)}
 }
 
+// excess is how many times the greatest number of recipients a client may name
+// before it is taken for an attacker. One that sends its commands together learns
+// of the limit after the last of them, and must get those through that fit.
+const excess = 10
+
 func (s *session) rcpt(ctx context.Context, args string) {
 	if s.sender == nil {
 		s.reject(503, "5.5.1", "Say MAIL first")
 		return
 	}
 	// Those that were refused count too, or a client could ask for ever.
-	if s.tried >= s.srv.o.MaxRecipients {
-		s.reject(452, "4.5.3", fmt.Sprintf("Too many recipients, at most %d in one transaction", s.srv.o.MaxRecipients))
+	if most := s.srv.o.MaxRecipients; s.tried >= most {
+		if s.tried++; s.tried > excess*most {
+			s.refused++
+		}
+		s.reply(452, "4.5.3", fmt.Sprintf("Too many recipients, at most %d in one transaction", most))
 		return
 	}
 	path, params, wrong := parsePath(args, "TO:")

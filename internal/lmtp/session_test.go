@@ -473,3 +473,42 @@ func TestTraceHeader(t *testing.T) {
 		}
 	}
 }
+
+// A client that names recipients beyond the limit, all at once as they do, has
+// those delivered that fit; one that names a million is sent away.
+func TestManyRecipients(t *testing.T) {
+	w := newWorld(t)
+	srv := lmtp.New(lmtp.Options{Backend: w.delivery, MaxRecipients: 20, MaxErrors: 5})
+	c := dial(t, srv)
+	c.begin()
+	c.send(strings.Repeat("RCPT TO:<"+jane+">\r\n", 150) + "DATA\r\n")
+	for i := range 150 {
+		if i < 20 {
+			c.want("250 2.1.5")
+		} else {
+			c.want("452 4.5.3")
+		}
+	}
+	c.want("354")
+	c.send("Subject: x\r\n\r\n.\r\n")
+	for range 20 {
+		c.want("250 2.0.0 Message stored")
+	}
+	c.say("MAIL FROM:<a@b>", "250")
+	go func() {
+		for range 10000 {
+			if _, err := io.WriteString(c.conn, strings.Repeat("RCPT TO:<nobody@example.test>\r\n", 100)); err != nil {
+				return
+			}
+		}
+	}()
+	for i := range 10*20 + 6 {
+		if i < 20 {
+			c.want("550 5.1.1")
+		} else {
+			c.want("452 4.5.3")
+		}
+	}
+	c.want("421 4.7.0")
+	<-c.done
+}

@@ -48,15 +48,7 @@ type flowEvent struct {
 func startImapflow(t *testing.T, s *harness.Server, u harness.User) *imapflow {
 	t.Helper()
 	node := harness.Need(t, "node", "nodejs")
-	cache := os.Getenv("MALLARD_TEST_CACHE")
-	if cache == "" {
-		home, err := os.UserHomeDir()
-		if err != nil {
-			t.Fatal(err)
-		}
-		cache = filepath.Join(home, ".cache", "mallard-test")
-	}
-	modules := filepath.Join(cache, "npm", "node_modules")
+	modules := filepath.Join(harness.Cache(t), "npm", "node_modules")
 	if _, err := os.Stat(filepath.Join(modules, "imapflow")); err != nil {
 		harness.Missing(t, "the npm module imapflow is not in %s: run test/rig/install.sh npm", modules)
 	}

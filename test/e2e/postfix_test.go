@@ -7,6 +7,7 @@ import (
 	"net/smtp"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -34,6 +35,7 @@ minimal_backoff_time = 1s
 queue_run_delay = 1s
 notify_classes =
 bounce_queue_lifetime = 0
+lmtp_destination_recipient_limit = 500
 `
 
 // No service is in a chroot, and bounces go nowhere.
@@ -132,6 +134,36 @@ func TestPostfixRelaysIn(t *testing.T) {
 	}
 }
 
+// logged waits until each of these expressions is in a log of Postfix.
+func logged(t *testing.T, logFile string, want ...string) string {
+	t.Helper()
+	var log []byte
+	missing := ""
+	if !harness.Until(time.Minute, func() bool {
+		log, _ = os.ReadFile(logFile)
+		for _, w := range want {
+			if !regexp.MustCompile(w).Match(log) {
+				missing = w
+				return false
+			}
+		}
+		return true
+	}) {
+		t.Fatalf("%s is not in the log:\n%s", missing, log)
+	}
+	return string(log)
+}
+
+// mixed makes the recipients that each get another verdict, the last one twice.
+func mixed(s *harness.Server) (good harness.User, recipients []string) {
+	full, small, off := s.User("full", 0), s.User("small", 200), s.User("off", 0)
+	good = s.User("good", 0)
+	s.Deliver(full, harness.Message(1))
+	s.Call("PUT", "/users/"+full.ID, map[string]any{"quota": 100}, nil)
+	s.Call("PUT", "/users/"+off.ID, map[string]any{"disabled": true}, nil)
+	return good, []string{"nobody@" + harness.Domain, full.Address, small.Address, off.Address, good.Address, "g.ood+label@" + harness.Domain}
+}
+
 func TestPostfixBouncesUnknownRecipient(t *testing.T) {
 	harness.OnlyMallard(t)
 	s := harness.Start(t, harness.Options{})
@@ -139,14 +171,81 @@ func TestPostfixBouncesUnknownRecipient(t *testing.T) {
 	if err := smtp.SendMail(addr, nil, "sender@example.net", []string{"nobody@" + harness.Domain}, []byte(harness.Message(1))); err != nil {
 		t.Fatal(err)
 	}
-	var log []byte
-	if !harness.Until(time.Minute, func() bool {
-		log, _ = os.ReadFile(logFile)
-		return strings.Contains(string(log), "status=bounced")
-	}) {
-		t.Fatalf("not bounced:\n%s", log)
+	logged(t, logFile, `to=<nobody@[^\n]*dsn=5\.1\.1, status=bounced[^\n]*550 5\.1\.1`)
+}
+
+// Each recipient of one message has its own fate: delivered, or bounced for its own reason.
+func TestPostfixVerdictsOfOneMessage(t *testing.T) {
+	harness.OnlyMallard(t)
+	s := harness.Start(t, harness.Options{})
+	good, to := mixed(s)
+	addr, logFile := startPostfix(t, s.LMTP)
+	if err := smtp.SendMail(addr, nil, "sender@example.net", to, []byte(harness.Message(2))); err != nil {
+		t.Fatal(err)
 	}
-	if !strings.Contains(string(log), "dsn=5.1.1") || !strings.Contains(string(log), "550 5.1.1") {
-		t.Errorf("bounced without 550 5.1.1:\n%s", log)
+	log := logged(t, logFile,
+		`to=<nobody@[^\n]*dsn=5\.1\.1, status=bounced[^\n]*550 5\.1\.1`,
+		`to=<full@[^\n]*dsn=5\.2\.2, status=bounced[^\n]*552 5\.2\.2[^\n]*RCPT TO`,
+		`to=<small@[^\n]*dsn=5\.2\.2, status=bounced[^\n]*552 5\.2\.2[^\n]*end of DATA`,
+		`to=<off@[^\n]*dsn=5\.2\.1, status=bounced[^\n]*550 5\.2\.1`,
+		`to=<good@[^\n]*dsn=2\.0\.0, status=sent`,
+		`to=<g\.ood\+label@[^\n]*dsn=2\.0\.0, status=sent`,
+	)
+	if strings.Contains(log, "status=deferred") {
+		t.Errorf("something was put off:\n%s", log)
+	}
+	got := s.Login(good).Messages("INBOX")
+	if len(got) != 2 {
+		t.Fatalf("%d messages, want one for each of two addresses", len(got))
+	}
+	for _, m := range got {
+		if harness.Undelivered(m) != harness.Message(2) {
+			t.Errorf("not what was sent:\n%.1500q", m)
+		}
+	}
+}
+
+// What the server cannot take now is put off and delivered later, once.
+func TestPostfixDefers(t *testing.T) {
+	harness.OnlyMallard(t)
+	s := harness.Start(t, harness.Options{LMTP: "maxRecipients = 100"})
+	u := s.User("patient", 0)
+	addr, logFile := startPostfix(t, s.LMTP)
+	s.Stop()
+	if err := smtp.SendMail(addr, nil, "sender@example.net", []string{u.Address}, []byte(harness.Message(1))); err != nil {
+		t.Fatal(err)
+	}
+	logged(t, logFile, `to=<patient@[^\n]*status=deferred[^\n]*refused`)
+	s.Run()
+	logged(t, logFile, `to=<patient@[^\n]*status=sent`)
+
+	// More recipients than one transaction may have: the rest comes in further ones.
+	const count = 250
+	var to []string
+	for n := range count {
+		to = append(to, fmt.Sprintf("patient+%d@%s", n, harness.Domain))
+	}
+	if err := smtp.SendMail(addr, nil, "sender@example.net", to, []byte(harness.Message(2))); err != nil {
+		t.Fatal(err)
+	}
+	reader := s.Login(u)
+	var got []string
+	harness.Until(time.Minute, func() bool {
+		got = reader.Messages("INBOX")
+		return len(got) >= 1+count
+	})
+	log := logged(t, logFile, `452 4\.5\.3`)
+	if strings.Contains(log, "status=bounced") {
+		t.Errorf("bounced:\n%s", log)
+	}
+	named := map[string]int{}
+	for _, m := range got {
+		line, _, _ := strings.Cut(m, "\r\n")
+		named[line]++
+	}
+	for _, addr := range append(to, u.Address) {
+		if n := named["Delivered-To: "+addr]; n != 1 {
+			t.Errorf("%s has %d messages", addr, n)
+		}
 	}
 }

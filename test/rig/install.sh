@@ -8,6 +8,7 @@
 #   install.sh dovecot    only the server the benchmark compares with
 #   install.sh clients    only the LMTP and IMAP clients of the end-to-end tests
 #   install.sh npm        only the npm modules (into $MALLARD_TEST_CACHE, default ~/.cache/mallard-test)
+#   install.sh exim       only Exim, unpacked into the same directory: as a package it would replace Postfix
 #
 # Exit status: 0 everything asked for is there; 1 something could not be installed (it says what).
 set -euo pipefail
@@ -91,15 +92,31 @@ install_npm() {
   printf 'imapflow@%s\n' "$imapflow_version" >"$dir/.version"
 }
 
+install_exim() {
+  local dir="$cache/exim"
+  if [ ! -x "$dir/usr/sbin/exim4" ]; then
+    say "unpacking Exim into $dir"
+    mkdir -p "$dir.deb"
+    (cd "$dir.deb" && apt-get -qq -o Acquire::Retries=3 -o APT::Sandbox::User=root download exim4-daemon-light >&2) || die "cannot download Exim"
+    dpkg -x "$dir.deb"/exim4-daemon-light_*.deb "$dir" || die "cannot unpack Exim"
+    rm -rf "$dir.deb"
+  fi
+  if ldd "$dir/usr/sbin/exim4" | grep -q 'not found'; then
+    apt-get -qq -o DPkg::Lock::Timeout=300 install -y --no-install-recommends libgnutls-dane0 libidn12 libnsl2 >/dev/null ||
+      die "apt-get install failed: libgnutls-dane0 libidn12 libnsl2"
+  fi
+}
+
 main() {
   local what="${1:-all}"
   case "$what" in
-    all) install_apt "${tool_packages[@]}" "${dovecot_packages[@]}" "${client_packages[@]}"; install_npm ;;
+    all) install_apt "${tool_packages[@]}" "${dovecot_packages[@]}" "${client_packages[@]}"; install_npm; install_exim ;;
     tools) install_apt "${tool_packages[@]}" ;;
     dovecot) install_apt "${dovecot_packages[@]}" ;;
     clients) install_apt "${client_packages[@]}" ;;
     npm) install_npm ;;
-    *) die "usage: install.sh [all|tools|dovecot|clients|npm]" ;;
+    exim) install_exim ;;
+    *) die "usage: install.sh [all|tools|dovecot|clients|npm|exim]" ;;
   esac
 }
 

@@ -38,6 +38,7 @@ const (
 type Options struct {
 	Dir       string // an empty directory for everything; default a temporary one
 	LMTPMaxMB int
+	LMTP      string // more keys of [lmtp], in TOML
 	Extra     string // TOML that is put at the end
 }
 
@@ -94,6 +95,19 @@ func Missing(t testing.TB, format string, args ...any) {
 		t.Fatalf(format, args...)
 	}
 	t.Skipf(format, args...)
+}
+
+// Cache is where test/rig/install.sh puts what is not a package of the system.
+func Cache(t testing.TB) string {
+	t.Helper()
+	if dir := os.Getenv("MALLARD_TEST_CACHE"); dir != "" {
+		return dir
+	}
+	home, err := os.UserHomeDir()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return filepath.Join(home, ".cache", "mallard-test")
 }
 
 // Root is the top of the repository.
@@ -176,9 +190,9 @@ func Start(t testing.TB, o Options) *Server {
 
 func (s *Server) writeConfig(o Options, ports []int) {
 	s.t.Helper()
-	lmtpLimit := ""
+	lmtpLimit := o.LMTP
 	if o.LMTPMaxMB > 0 {
-		lmtpLimit = fmt.Sprintf("maxMB = %d\n", o.LMTPMaxMB)
+		lmtpLimit += fmt.Sprintf("\nmaxMB = %d\n", o.LMTPMaxMB)
 	}
 	text := fmt.Sprintf(`[store]
 path = %q
