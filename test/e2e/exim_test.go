@@ -78,7 +78,7 @@ func newExim(t *testing.T, s *harness.Server, chunking string) *exim {
 		"passwd": system(t, "/etc/passwd") + fmt.Sprintf("Debian-exim:x:%d:%d::%s:/usr/sbin/nologin\n", id, id, dir),
 		"group":  system(t, "/etc/group") + fmt.Sprintf("Debian-exim:x:%d:\n", id),
 		"start":  eximStart,
-		"conf":   fmt.Sprintf(eximConfig, dir, harness.Domain, port, chunking, program),
+		"conf":   fmt.Sprintf(eximConfig, dir, harness.Domain, port, chunking, filepath.Join(dir, "exim4")),
 	} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
 			t.Fatal(err)
@@ -95,7 +95,18 @@ func newExim(t *testing.T, s *harness.Server, chunking string) *exim {
 			t.Fatal(err)
 		}
 	}
-	e := &exim{dir: dir, program: program}
+	e := &exim{dir: dir, program: filepath.Join(dir, "exim4")}
+	// Exim's own user, as which it runs itself again, must reach it.
+	b, err := os.ReadFile(program)
+	if err == nil {
+		err = os.WriteFile(e.program, b, 0o755)
+	}
+	if err == nil {
+		err = os.Chmod(e.program, 0o755|os.ModeSetuid)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
 	if r := e.command("-bV").Run(t); r.Status != 0 {
 		harness.Missing(t, "Exim does not start: %s%s", r.Out, r.Err)
 	}
