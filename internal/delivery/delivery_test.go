@@ -216,7 +216,7 @@ func TestDeliver(t *testing.T) {
 	rcpts := []*delivery.Recipient{
 		w.resolve("ann@example.com"), w.resolve("gone@example.com"), w.resolve("Bob+x@EXAMPLE.com"), w.resolve("ann@example.com"),
 	}
-	if err := w.accounts.Delete(t.Context(), gone.ID); err != nil {
+	if err := w.accounts.Delete(t.Context(), gone.ID, time.Time{}); err != nil {
 		t.Fatal(err)
 	}
 	const text = "Subject: x\r\n\r\nbare\nline\x00\r\n"
