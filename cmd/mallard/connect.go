@@ -92,7 +92,7 @@ func rightUser(dir string) error {
 // quiet is the log of a command: what a server would log at level info is not of
 // interest here.
 func quiet(cfg *config.Config) *slog.Logger {
-	if cfg.Log.Level == "info" {
+	if cfg.Log.Level == "info" || cfg.Log.Level == "http" {
 		quiet := *cfg
 		quiet.Log.Level = "warn"
 		cfg = &quiet

@@ -11,6 +11,7 @@ import (
 	"os/signal"
 	"runtime"
 	"runtime/debug"
+	"strings"
 	"syscall"
 
 	"github.com/alecthomas/kong"
@@ -65,6 +66,7 @@ func run(args []string) int {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	context.AfterFunc(ctx, stop) // who presses Ctrl-C again does not want to wait
 	kctx.BindTo(ctx, (*context.Context)(nil))
 	if err := kctx.Run(&c); err != nil {
 		return report(err)
@@ -78,7 +80,9 @@ type usageError struct{ error }
 func (e usageError) Unwrap() error { return e.error }
 
 func report(err error) int {
-	fmt.Fprintln(os.Stderr, "mallard:", err)
+	for line := range strings.Lines(err.Error()) {
+		fmt.Fprintln(os.Stderr, "mallard:", strings.TrimSuffix(line, "\n"))
+	}
 	if _, ok := errors.AsType[usageError](err); ok {
 		return exitUsage
 	}
@@ -96,9 +100,17 @@ func (c *cli) load() (*config.Config, error) {
 
 // logger makes the log as the configuration wants it.
 func logger(cfg *config.Config) *slog.Logger {
-	var level slog.Level
-	_ = level.UnmarshalText([]byte(cfg.Log.Level)) // the configuration was checked
-	o := &slog.HandlerOptions{Level: level}
+	o := &slog.HandlerOptions{Level: slog.LevelInfo}
+	switch cfg.Log.Level {
+	case "silent":
+		return slog.New(slog.DiscardHandler)
+	case "debug", "verbose", "silly":
+		o.Level = slog.LevelDebug
+	case "warn":
+		o.Level = slog.LevelWarn
+	case "error":
+		o.Level = slog.LevelError
+	}
 	if cfg.Log.Format == "json" {
 		return slog.New(slog.NewJSONHandler(os.Stderr, o))
 	}
@@ -144,21 +156,26 @@ type configCmds struct {
 	Print configPrintCmd `cmd:"" help:"Print the configuration in force, with explanations; secrets are left out."`
 }
 
-type configPrintCmd struct{}
+type configPrintCmd struct {
+	Secrets bool `help:"Print secrets as well."`
+}
 
 // Help is shown by --help.
 func (configPrintCmd) Help() string {
 	return `Examples:
   mallard config print > mallard.toml
   mallard config print --config mallard.toml
-  MALLARD_IMAP_PORT=1143 mallard config print | grep -A3 '^\[imap\]'`
+  MALLARD_IMAP_PORT=1143 mallard config print | grep 1143
+
+The output is a configuration file that says the same. Secrets that are set are
+replaced by a word that the server refuses, until they are written there.`
 }
 
 // Run prints the configuration in force.
-func (configPrintCmd) Run(c *cli) error {
+func (p configPrintCmd) Run(c *cli) error {
 	cfg, err := c.load()
 	if err != nil {
 		return err
 	}
-	return cfg.Print(os.Stdout)
+	return cfg.Print(os.Stdout, p.Secrets)
 }

@@ -36,6 +36,7 @@ func TestScripts(t *testing.T) {
 			"samemail": sameMail,
 			"occupy":   occupy,
 			"damage":   damage,
+			"waitfor":  waitFor,
 		},
 	})
 }
@@ -99,6 +100,18 @@ func healthy(ts *testscript.TestScript, _ bool, _ []string) {
 			ts.Fatalf("the server is not healthy: %v", err)
 		}
 	}
+}
+
+// waitFor waits until a file holds a text: waitfor FILE TEXT.
+func waitFor(ts *testscript.TestScript, _ bool, args []string) {
+	end := time.Now().Add(20 * time.Second)
+	for time.Now().Before(end) {
+		if b, err := os.ReadFile(ts.MkAbs(args[0])); err == nil && strings.Contains(string(b), args[1]) {
+			return
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	ts.Fatalf("%s does not hold %q", args[0], args[1])
 }
 
 // occupy takes the port in an environment variable until the script ends.

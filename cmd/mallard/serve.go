@@ -2,10 +2,16 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	_ "net/http/pprof" // served only when [debug] profile is set
 	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
 
 	"mallard/internal/config"
 	"mallard/internal/node"
@@ -23,7 +29,8 @@ func (serveCmd) Help() string {
   mallard serve --config mallard.toml  as configured; see mallard config print
   MALLARD_IMAP_PORT=1143 mallard serve a key overridden by the environment
 
-Ctrl-C stops the server within seconds. Starting it again finds everything.`
+Ctrl-C stops the server within seconds. Starting it again finds everything. On
+SIGHUP it takes new TLS certificates from their files.`
 }
 
 // Run serves until it is interrupted.
@@ -33,6 +40,10 @@ func (s serveCmd) Run(ctx context.Context, c *cli) error {
 		return err
 	}
 	log := logger(cfg)
+	there, err := node.StoreExists(cfg)
+	if err != nil {
+		return fmt.Errorf("find the mail store: %w", err)
+	}
 	n, err := node.Open(ctx, cfg, node.Options{Log: log, Version: programVersion()})
 	if err != nil {
 		return err
@@ -45,13 +56,20 @@ func (s serveCmd) Run(ctx context.Context, c *cli) error {
 	if err := n.Listen(); err != nil {
 		return err
 	}
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
 	profile(cfg)
+	reload(ctx, n, log)
 	done := make(chan error, 1)
 	go func() { done <- n.Serve(ctx) }()
-	if err := s.greet(ctx, cfg, n); err != nil {
-		log.Error("demo", "error", err)
+	greeted := s.greet(ctx, c, cfg, n, !there)
+	if ctx.Err() != nil {
+		greeted = nil // somebody did not want to wait for it
 	}
-	err = <-done
+	if greeted != nil {
+		stop()
+	}
+	err = errors.Join(greeted, <-done)
 	log.Info("stopped")
 	return err
 }
@@ -66,25 +84,71 @@ func profile(cfg *config.Config) {
 	}
 }
 
-// greet tells what runs where, and with --demo what to do next.
-func (s serveCmd) greet(ctx context.Context, cfg *config.Config, n *node.Node) error {
+// reload takes new certificates when the process is told that there are some.
+func reload(ctx context.Context, n *node.Node, log *slog.Logger) {
+	hup := make(chan os.Signal, 1)
+	signal.Notify(hup, syscall.SIGHUP)
+	go func() {
+		defer signal.Stop(hup)
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-hup:
+			}
+			if err := n.ReloadCertificates(); err != nil {
+				log.Error("take new certificates", "error", err)
+			}
+		}
+	}()
+}
+
+// greet tells what runs where, and what to do next.
+func (s serveCmd) greet(ctx context.Context, c *cli, cfg *config.Config, n *node.Node, made bool) error {
 	for _, a := range n.Addresses() {
 		kind := ""
 		switch {
 		case a.Secure:
 			kind = " (TLS)"
-		case a.Service == "IMAP":
+		case a.StartTLS:
 			kind = " (STARTTLS)"
 		}
 		fmt.Printf("%-5s listens on %s%s\n", a.Service, a.Addr, kind)
 	}
-	fmt.Println("Mail is kept in", cfg.Store.Path)
+	dir, err := filepath.Abs(cfg.Store.Path)
+	if err != nil {
+		dir = cfg.Store.Path
+	}
+	if made {
+		fmt.Println("A new mail store was made in", dir)
+	} else {
+		fmt.Println("Mail is kept in", dir)
+	}
 	if s.Demo {
-		return demonstrate(ctx, n)
+		return demonstrate(ctx, os.Stdout, c, cfg, n)
 	}
 	count, err := n.CountAccounts(ctx)
-	if err == nil && count == 0 {
-		fmt.Print("\nThere is no account yet. Make one, from another terminal:\n\n    mallard user add jane --address jane@example.org\n\n")
+	if err != nil {
+		return fmt.Errorf("count the accounts: %w", err)
 	}
-	return err
+	if count == 0 {
+		fmt.Printf("\nThere is no account yet. Make one, from another terminal:\n\n    %s user add jane --address jane@example.org\n\n", c.invocation())
+	}
+	return nil
+}
+
+// invocation is how this program was called, for commands that are shown.
+func (c *cli) invocation() string {
+	name := os.Args[0]
+	if strings.Contains(filepath.ToSlash(name), "/go-build") { // go run made it, and takes it away
+		name = "go run ./cmd/mallard"
+	}
+	switch file := c.Config; {
+	case file == "":
+		return name
+	case strings.ContainsAny(file, " \t'\"\\$&;|<>()*?[]#~`!"):
+		return name + " --config '" + strings.ReplaceAll(file, "'", `'\''`) + "'"
+	default:
+		return name + " --config " + file
+	}
 }

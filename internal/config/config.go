@@ -13,10 +13,15 @@ import (
 )
 
 // Config is the whole configuration. Field tags are the TOML keys; `doc` explains
-// a key, `allow` lists the only values that it may have.
+// a key, `allow` lists the only values that it may have, `range` the least and the
+// greatest, and what is `secret` is not printed.
 type Config struct {
-	EmailDomain string `toml:"emailDomain" doc:"domain of the default address of users whose name is not an address; empty: the host name"`
-	MaxStorage  int64  `toml:"maxStorage" doc:"default quota of an account in MiB; 0: 1024"`
+	EmailDomain     string   `toml:"emailDomain" doc:"domain of the default address of users whose name is not an address; empty: the host name"`
+	MaxStorage      int64    `toml:"maxStorage" range:"0..1099511627776" doc:"default quota of an account in MiB; 0: 1024"`
+	MaxRecipients   int64    `toml:"maxRecipients" range:"0..1099511627776" doc:"default of the recipients that a user may send to in a day, as the API tells it; 0: 2000"`
+	MaxForwards     int64    `toml:"maxForwards" range:"0..1099511627776" doc:"default of the messages that are forwarded for a user in a day, as the API tells it; 0: 2000"`
+	MaxMailboxes    int      `toml:"maxMailboxes" range:"10..1000000" doc:"mailboxes of one user"`
+	ShutdownTimeout Duration `toml:"shutdownTimeout" range:"0s..10m" doc:"time that open connections have to finish what they do when the server stops"`
 
 	Store Store `toml:"store"`
 	IMAP  IMAP  `toml:"imap"`
@@ -30,94 +35,146 @@ type Config struct {
 
 // Store configures the embedded engine.
 type Store struct {
-	Path       string `toml:"path" doc:"directory of the mail store"`
-	CacheMB    int    `toml:"cacheMB" doc:"memory for the cache of the database in MiB"`
-	MemTableMB int    `toml:"memTableMB" doc:"memory for changes that are not yet in a table of the database, in MiB"`
-	SpoolMB    int    `toml:"spoolMB" doc:"messages above this size in MiB wait in a file instead of memory while they are received"`
+	Path           string   `toml:"path" doc:"directory of the mail store; it is made when it is not there. A relative path starts in the working directory"`
+	CacheMB        int      `toml:"cacheMB" range:"8..1048576" doc:"memory for the cache of the database in MiB"`
+	MemTableMB     int      `toml:"memTableMB" range:"4..1024" doc:"memory for changes that are not yet in a table of the database, in MiB"`
+	SpoolMB        int      `toml:"spoolMB" range:"1..64" doc:"messages above this size in MiB wait in a file instead of memory while they are received"`
+	CachedAccounts int      `toml:"cachedAccounts" range:"100..10000000" doc:"accounts that are kept in memory with the counters of their mailboxes"`
+	Compactions    int      `toml:"compactions" range:"0..256" doc:"tables of the database that are rewritten at the same time; 0: half as many as there are processors"`
+	MinFreeMB      int      `toml:"minFreeMB" range:"0..1048576" doc:"MiB of the disk that stay free: below it messages are refused, below a quarter of it all changes; 0: no limit"`
+	FlagDelay      Duration `toml:"flagDelay" range:"1ms..1s" doc:"how long a change of flags may wait for the disk"`
+	JournalAge     Duration `toml:"journalAge" range:"1h..8760h" doc:"how long it is kept at least which messages changed and went, for clients and event streams that come back"`
+	ThreadAge      Duration `toml:"threadAge" range:"24h..87600h" doc:"how long a conversation is remembered after its last message"`
 }
 
 // Listener is what all services on a port have.
 type Listener struct {
 	Enabled bool   `toml:"enabled" doc:"serve this protocol"`
 	Host    string `toml:"host" doc:"address to listen on; 0.0.0.0 or :: for all"`
-	Port    int    `toml:"port" doc:"TCP port"`
+	Port    int    `toml:"port" range:"0..65535" doc:"TCP port; 0: any free one"`
 	Secure  bool   `toml:"secure" doc:"TLS from the first octet"`
 }
 
-// Interface is a further port of a service.
+// Clients bounds the connections of a service. The limits hold for each port.
+type Clients struct {
+	MaxClients      int `toml:"maxClients" range:"0..10000000" doc:"connections to a port at the same time; 0: no limit"`
+	MaxClientsPerIP int `toml:"maxClientsPerIP" range:"0..10000000" doc:"connections to a port from one address at the same time; 0: no limit"`
+}
+
+// Interface is a port of a service with logins.
 type Interface struct {
 	Listener
+	Secured         bool `toml:"secured" doc:"something in front of this port does TLS: as good as TLS, and STARTTLS is not offered"`
 	DisableSTARTTLS bool `toml:"disableSTARTTLS" doc:"do not offer STARTTLS"`
-	IgnoreSTARTTLS  bool `toml:"ignoreSTARTTLS" doc:"allow login without TLS; only for loopback or behind a TLS proxy"`
+	IgnoreSTARTTLS  bool `toml:"ignoreSTARTTLS" doc:"allow login without TLS, also from other machines"`
+	MaxLineLength   int  `toml:"maxLineLength" range:"0..16777216" doc:"octets of a command without its literals, and of all its literals but messages; 0 on a further port: as on the first"`
 }
 
 // IMAP configures the IMAP server.
 type IMAP struct {
 	Interface
-	MaxMB          int         `toml:"maxMB" doc:"greatest message that APPEND takes, in MiB"`
-	MaxLineLength  int         `toml:"maxLineLength" doc:"octets of a command line without its literals"`
-	MaxConnections int         `toml:"maxConnections" doc:"sessions of one user at the same time"`
-	IdleTimeout    Duration    `toml:"idleTimeout" doc:"time without a command after which a session is closed; at least 30m by RFC 3501"`
+	Clients
+	MaxMB          int         `toml:"maxMB" range:"1..1024" doc:"greatest message that APPEND takes, in MiB"`
+	MaxConnections int         `toml:"maxConnections" range:"1..1048576" doc:"sessions of one user at the same time"`
+	MaxDownloadMB  int64       `toml:"maxDownloadMB" range:"0..1099511627776" doc:"default of what a user may download in a day in MiB, as the API tells it; 0: 10240"`
+	MaxUploadMB    int64       `toml:"maxUploadMB" range:"0..1099511627776" doc:"default of what a user may upload in a day in MiB, as the API tells it; 0: 10240"`
+	MaxErrors      int         `toml:"maxErrors" range:"1..1000000" doc:"bad commands after which a connection is closed"`
+	MaxLogins      int         `toml:"maxLogins" range:"1..1000000" doc:"refused logins after which a connection is closed"`
+	LoginTimeout   Duration    `toml:"loginTimeout" range:"1s..1h" doc:"time from the connection to the login"`
+	IdleTimeout    Duration    `toml:"idleTimeout" range:"1m..168h" doc:"time without a command after which a session is closed; at least 30m by RFC 3501"`
+	WriteTimeout   Duration    `toml:"writeTimeout" range:"1s..1h" doc:"longest wait for a client to take 256 KiB"`
+	KeepAlive      Duration    `toml:"keepAlive" range:"0s..1h" doc:"time after which an idling client is sent something; 0: never"`
 	Name           string      `toml:"name" doc:"server name in the greeting and in ID"`
+	Version        string      `toml:"version" doc:"version in ID; empty: that of the program"`
 	Vendor         string      `toml:"vendor" doc:"vendor in ID"`
+	TLS            Pair        `toml:"tls"`
 	Interfaces     []Interface `toml:"interface" doc:"further ports, as [[imap.interface]] tables"`
 }
 
 // LMTP configures the LMTP server.
 type LMTP struct {
 	Listener
+	Clients
+	Secured         bool     `toml:"secured" doc:"something in front of this port does TLS: STARTTLS is not offered"`
 	DisableSTARTTLS bool     `toml:"disableSTARTTLS" doc:"do not offer STARTTLS"`
-	MaxMB           int      `toml:"maxMB" doc:"greatest message in MiB"`
-	MaxRecipients   int      `toml:"maxRecipients" doc:"recipients of one message, refused ones included"`
-	MaxLineLength   int      `toml:"maxLineLength" doc:"octets of a command line"`
-	MaxErrors       int      `toml:"maxErrors" doc:"refused commands since the last stored message, after which a connection is closed"`
-	IdleTimeout     Duration `toml:"idleTimeout" doc:"time for one command, and the longest pause in a message; at least 5m by RFC 5321"`
-	DataTimeout     Duration `toml:"dataTimeout" doc:"time for one message"`
-	MinRate         int64    `toml:"minRate" doc:"octets per second that a message must have on the average, once it has taken idleTimeout"`
+	MaxMB           int      `toml:"maxMB" range:"1..1024" doc:"greatest message in MiB, here and in the API"`
+	MaxRecipients   int      `toml:"maxRecipients" range:"100..1048576" doc:"recipients of one message, refused ones included"`
+	MaxLineLength   int      `toml:"maxLineLength" range:"512..65536" doc:"octets of a command line"`
+	MaxErrors       int      `toml:"maxErrors" range:"1..1048576" doc:"refused commands since the last stored message, after which a connection is closed"`
+	IdleTimeout     Duration `toml:"idleTimeout" range:"1s..24h" doc:"time for one command, and the longest pause in a message; at least 5m by RFC 5321"`
+	WriteTimeout    Duration `toml:"writeTimeout" range:"1s..1h" doc:"time for a client to take a reply"`
+	DataTimeout     Duration `toml:"dataTimeout" range:"1s..168h" doc:"time for one message"`
+	MinRate         int64    `toml:"minRate" range:"1..1073741824" doc:"octets per second that a message must have on the average, once it has taken idleTimeout"`
 	Banner          string   `toml:"banner" doc:"text of the greeting"`
 	Name            string   `toml:"name" doc:"host name in the greeting; empty: that of the machine"`
+	TLS             Pair     `toml:"tls"`
 }
 
 // API configures the HTTP API.
 type API struct {
 	Listener
+	Clients
 	AccessToken   string        `toml:"accessToken" doc:"static token with role root; when set, every call needs a token" secret:"true"`
+	MaxMB         int           `toml:"maxMB" range:"1..2048" doc:"greatest request body of an upload in MiB"`
+	MaxParamsMB   int           `toml:"maxParamsMB" range:"1..64" doc:"greatest request body of other calls in MiB"`
+	LargeBodies   int           `toml:"largeBodies" range:"1..10000" doc:"bodies above maxParamsMB that are in memory at the same time; further ones wait"`
+	ReadTimeout   Duration      `toml:"readTimeout" range:"1s..1h" doc:"greatest pause of a client that sends a body"`
+	WriteTimeout  Duration      `toml:"writeTimeout" range:"1s..1h" doc:"greatest pause of a client that reads a reply"`
+	BodyTimeout   Duration      `toml:"bodyTimeout" range:"1s..24h" doc:"time in which a body must arrive whole"`
+	SearchTimeout Duration      `toml:"searchTimeout" range:"1s..1h" doc:"greatest time of a search"`
+	EventTimeout  Duration      `toml:"eventTimeout" range:"1m..168h" doc:"greatest life of an event stream, after which the client connects again"`
+	MaxStreams    int           `toml:"maxStreams" range:"1..10000000" doc:"event streams at the same time"`
 	AccessControl AccessControl `toml:"accessControl"`
-	MaxMB         int           `toml:"maxMB" doc:"greatest request body in MiB"`
 	CORS          CORS          `toml:"cors"`
+	TLS           Pair          `toml:"tls"`
 }
 
 // AccessControl configures generated access tokens.
 type AccessControl struct {
 	Enabled       bool   `toml:"enabled" doc:"require a valid token on every call"`
 	Secret        string `toml:"secret" doc:"key of the tokens' signatures; empty: one is made and kept in the store" secret:"true"`
-	TokenTTL      int    `toml:"tokenTTL" doc:"seconds that a token lives after its last use"`
-	TokenLifetime int    `toml:"tokenLifetime" doc:"seconds that a token lives at most"`
+	TokenTTL      int    `toml:"tokenTTL" range:"1..3153600000" doc:"seconds that a token lives after its last use"`
+	TokenLifetime int    `toml:"tokenLifetime" range:"1..3153600000" doc:"seconds that a token lives at most"`
+	MaxTokens     int    `toml:"maxTokens" range:"1..1000000" doc:"tokens of one user; the oldest go first"`
 }
 
 // CORS configures cross-origin requests.
 type CORS struct {
-	Origins []string `toml:"origins" doc:"origins that browsers may call from; * for all"`
+	Origins []string `toml:"origins" doc:"origins that browsers may call from; * for all, which without a token gives every web page all mail"`
 }
 
-// TLS names the certificate. Without one a self-signed pair is made in the store.
-type TLS struct {
-	Key  string `toml:"key" doc:"file with the private key, PEM"`
+// Pair names a certificate of one service.
+type Pair struct {
+	Key  string `toml:"key" doc:"file with the private key, PEM; empty: as in [tls]"`
 	Cert string `toml:"cert" doc:"file with the certificate chain, PEM"`
+}
+
+// TLS names the certificate of all services that have none of their own. Without
+// one a self-signed pair is made in the store.
+type TLS struct {
+	Key              string   `toml:"key" doc:"file with the private key, PEM; empty: a self-signed certificate is made in the store"`
+	Cert             string   `toml:"cert" doc:"file with the certificate chain, PEM"`
+	MinVersion       string   `toml:"minVersion" doc:"least version of TLS" allow:"1.2,1.3"`
+	HandshakeTimeout Duration `toml:"handshakeTimeout" range:"1s..5m" doc:"time that a client has for the handshake"`
 }
 
 // Auth bounds guessing of passwords.
 type Auth struct {
-	UserFailures  int      `toml:"userFailures" doc:"failed logins of one user in the window before more are refused; 0: no limit"`
-	UserWindow    Duration `toml:"userWindow" doc:"window of userFailures"`
-	IPFailures    int      `toml:"ipFailures" doc:"failed logins from one address in the window before more are refused; 0: no limit"`
-	IPWindow      Duration `toml:"ipWindow" doc:"window of ipFailures"`
-	CacheLifetime Duration `toml:"cacheLifetime" doc:"time for which a verified password need not be hashed again; 0: never"`
+	UserFailures  int      `toml:"userFailures" range:"0..1000000" doc:"failed logins of one user in the window before more are refused; 0: no limit"`
+	UserWindow    Duration `toml:"userWindow" range:"1s..24h" doc:"window of userFailures"`
+	IPFailures    int      `toml:"ipFailures" range:"0..1000000" doc:"failed logins from one address (IPv6: one /64) in the window before more are refused; 0: no limit"`
+	IPWindow      Duration `toml:"ipWindow" range:"1s..24h" doc:"window of ipFailures"`
+	IPExempt      []string `toml:"ipExempt" doc:"addresses and networks to which ipFailures does not apply, such as web mail servers; loopback never counts"`
+	MaxHashes     int      `toml:"maxHashes" range:"0..1024" doc:"passwords that are hashed at the same time; 0: one for each processor"`
+	MaxWaiting    int      `toml:"maxWaiting" range:"0..1000000" doc:"logins that wait for that before further ones are refused; 0: 256 for each processor"`
+	CacheLifetime Duration `toml:"cacheLifetime" range:"0s..24h" doc:"time for which a verified password need not be hashed again; 0: never"`
+	CacheSize     int      `toml:"cacheSize" range:"1..10000000" doc:"verified passwords that are remembered for that"`
+	LastLoginStep Duration `toml:"lastLoginStep" range:"1s..24h" doc:"how often at most the last login of a user from the same address is written"`
 }
 
 // Log configures logging.
 type Log struct {
-	Level  string `toml:"level" doc:"what is logged" allow:"debug,info,warn,error"`
+	Level  string `toml:"level" doc:"what is logged; silly and verbose are debug, http is info" allow:"debug,info,warn,error,silent,silly,verbose,http"`
 	Format string `toml:"format" doc:"form of a line" allow:"text,json"`
 }
 
@@ -142,38 +199,48 @@ func (d *Duration) UnmarshalText(b []byte) error {
 // MarshalText writes the notation.
 func (d Duration) MarshalText() ([]byte, error) { return []byte(time.Duration(d).String()), nil }
 
+// defaultHost is where services listen that are told nothing else.
+const defaultHost = "127.0.0.1"
+
 // Default returns the configuration that is in force without a file: every
 // service on loopback.
 func Default() *Config {
-	const loopback = "127.0.0.1"
+	clients := Clients{MaxClients: 20000, MaxClientsPerIP: 2000}
 	return &Config{
-		MaxStorage: 1024,
-		Store:      Store{Path: "mallard-data", CacheMB: 128, MemTableMB: 64, SpoolMB: 1},
+		MaxStorage: 1024, MaxRecipients: 2000, MaxForwards: 2000, MaxMailboxes: 1500,
+		ShutdownTimeout: Duration(5 * time.Second),
+		Store: Store{
+			Path: "mallard-data", CacheMB: 128, MemTableMB: 64, SpoolMB: 1, CachedAccounts: 10000, MinFreeMB: 128,
+			FlagDelay: Duration(200 * time.Millisecond), JournalAge: Duration(12 * time.Hour), ThreadAge: Duration(180 * 24 * time.Hour),
+		},
 		IMAP: IMAP{
-			Interface:      Interface{Listener: Listener{Enabled: true, Host: loopback, Port: 9993, Secure: true}},
-			MaxMB:          64,
-			MaxLineLength:  64 << 10,
-			MaxConnections: 100,
-			IdleTimeout:    Duration(35 * time.Minute),
-			Name:           "Mallard",
-			Vendor:         "Mallard developers",
-			Interfaces:     []Interface{{Listener: Listener{Enabled: true, Host: loopback, Port: 9143}}},
+			Interface: Interface{
+				Listener: Listener{Enabled: true, Host: defaultHost, Port: 9993, Secure: true}, MaxLineLength: 64 << 10,
+			},
+			Clients: clients, MaxMB: 64, MaxConnections: 100, MaxDownloadMB: 10240, MaxUploadMB: 10240, MaxErrors: 50, MaxLogins: 10,
+			LoginTimeout: Duration(2 * time.Minute), IdleTimeout: Duration(35 * time.Minute),
+			WriteTimeout: Duration(5 * time.Minute), KeepAlive: Duration(4 * time.Minute),
+			Name: "Mallard", Vendor: "Mallard developers",
+			Interfaces: []Interface{{Listener: Listener{Enabled: true, Host: defaultHost, Port: 9143}}},
 		},
 		LMTP: LMTP{
-			Listener: Listener{Enabled: true, Host: loopback, Port: 2424},
-			MaxMB:    64, MaxRecipients: 1000, MaxLineLength: 4096, MaxErrors: 100,
-			IdleTimeout: Duration(5 * time.Minute), DataTimeout: Duration(time.Hour), MinRate: 100,
+			Listener: Listener{Enabled: true, Host: defaultHost, Port: 2424}, Clients: clients,
+			MaxMB: 64, MaxRecipients: 1000, MaxErrors: 100, MaxLineLength: 4096,
+			IdleTimeout: Duration(5 * time.Minute), WriteTimeout: Duration(time.Minute), DataTimeout: Duration(time.Hour), MinRate: 100,
 			Banner: "Welcome to Mallard",
 		},
 		API: API{
-			Listener:      Listener{Enabled: true, Host: loopback, Port: 8080},
-			AccessControl: AccessControl{TokenTTL: 1209600, TokenLifetime: 15552000},
-			MaxMB:         96,
-			CORS:          CORS{Origins: []string{"*"}},
+			Listener: Listener{Enabled: true, Host: defaultHost, Port: 8080}, Clients: clients,
+			MaxMB: 96, MaxParamsMB: 4, LargeBodies: 4,
+			ReadTimeout: Duration(30 * time.Second), WriteTimeout: Duration(time.Minute), BodyTimeout: Duration(10 * time.Minute),
+			SearchTimeout: Duration(2 * time.Minute), EventTimeout: Duration(30 * time.Minute), MaxStreams: 10000,
+			AccessControl: AccessControl{TokenTTL: 1209600, TokenLifetime: 15552000, MaxTokens: 1000},
+			CORS:          CORS{Origins: []string{}},
 		},
+		TLS: TLS{MinVersion: "1.2", HandshakeTimeout: Duration(15 * time.Second)},
 		Auth: Auth{
-			UserFailures: 12, UserWindow: Duration(2 * time.Minute),
-			IPFailures: 300, IPWindow: Duration(5 * time.Minute), CacheLifetime: Duration(time.Minute),
+			UserFailures: 12, UserWindow: Duration(2 * time.Minute), IPFailures: 300, IPWindow: Duration(5 * time.Minute),
+			IPExempt: []string{}, CacheLifetime: Duration(time.Minute), CacheSize: 20000, LastLoginStep: Duration(time.Minute),
 		},
 		Log: Log{Level: "info", Format: "text"},
 	}
@@ -181,7 +248,7 @@ func Default() *Config {
 
 // Load reads the configuration: defaults, then the file unless its name is
 // empty, then MALLARD_ variables of the environment. The error names every
-// problem with file and line.
+// problem with file and line, or with the variable.
 func Load(file string, environ []string) (*Config, error) {
 	c := Default()
 	lines := map[string]int{}
@@ -194,12 +261,6 @@ func Load(file string, environ []string) (*Config, error) {
 			return nil, err
 		}
 	}
-	origin := func(key string) string {
-		if n, ok := lines[key]; ok {
-			return fmt.Sprintf("%s:%d: %s", file, n, key)
-		}
-		return key
-	}
 	vars, err := applyEnv(c, environ)
 	if err != nil {
 		return nil, err
@@ -208,6 +269,9 @@ func Load(file string, environ []string) (*Config, error) {
 		if v, ok := vars[key]; ok {
 			return v
 		}
-		return origin(key)
+		if n, ok := lines[key]; ok {
+			return fmt.Sprintf("%s:%d: %s", file, n, key)
+		}
+		return key
 	})
 }

@@ -2,10 +2,13 @@ package config
 
 import (
 	"bytes"
+	"fmt"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
+	"time"
 )
 
 func load(t *testing.T, text string, env ...string) (*Config, error) {
@@ -47,59 +50,173 @@ path = "/var/lib/mallard"
 	}
 }
 
-func TestErrorsNameFileLineAndWhatIsAllowed(t *testing.T) {
-	for _, tt := range []struct {
-		text string
-		env  string
-		want []string
-	}{
-		{"[imap]\nprot = 3\n", "", []string{"mallard.toml:2", `"imap.prot"`, "port, secure"}},
-		{"[imap]\nport = \"x\"\n", "", []string{"mallard.toml:2", "imap.port"}},
-		{"[imap]\nport = 99999\n", "", []string{"mallard.toml:2: imap.port: 99999 is not a port"}},
-		{"[log]\nlevel = \"loud\"\n", "", []string{"mallard.toml:2", "debug, info, warn, error"}},
-		{"[nonsense]\na = 1\n", "", []string{"mallard.toml:", "nonsense", "[imap]"}},
-		{"x = = 2\n", "", []string{"mallard.toml:1"}},
-		{"", "MALLARD_IMAP_PROT=1", []string{"MALLARD_IMAP_PROT", "names no key"}},
-		{"", "MALLARD_IMAP_PORT=x", []string{"MALLARD_IMAP_PORT", "whole number"}},
-		{"", "MALLARD_IMAP_PORT=70000", []string{"MALLARD_IMAP_PORT: 70000"}},
-		{"[tls]\nkey = \"a\"\n", "", []string{"mallard.toml:2", "go together"}},
-		{"[store]\ncacheMB = 1\n", "", []string{"store.cacheMB", "8 to"}},
-	} {
-		_, err := load(t, tt.text, tt.env)
-		if err == nil {
-			t.Errorf("%q %q: no error", tt.text, tt.env)
-			continue
-		}
-		for _, w := range tt.want {
-			if !strings.Contains(err.Error(), w) {
-				t.Errorf("%q %q: error %q does not hold %q", tt.text, tt.env, err, w)
-			}
-		}
-	}
-}
-
-// What is printed can be read again and gives the same configuration, and holds
-// no secret.
+// What is printed can be read again and gives the same configuration, secrets apart.
 func TestPrintRoundTrip(t *testing.T) {
 	c := Default()
 	c.API.AccessToken = "very secret"
+	c.API.CORS.Origins = []string{"https://a.example", "https://b.example"}
+	c.Auth.IPExempt = []string{"192.0.2.0/24"}
+	c.IMAP.Interfaces = append(c.IMAP.Interfaces, Interface{Listener: Listener{Host: "::1", Port: 1993, Secure: true}, MaxLineLength: 2000})
 	var b bytes.Buffer
-	if err := c.Print(&b); err != nil {
+	if err := c.Print(&b, false); err != nil {
 		t.Fatal(err)
 	}
 	if strings.Contains(b.String(), "very secret") {
 		t.Error("a secret was printed")
 	}
-	c.API.AccessToken = "[redacted]"
+	// What stands for it must never become a token that everybody knows.
+	if _, err := load(t, b.String()); err == nil || !strings.Contains(err.Error(), "api.accessToken: [redacted] stands for a secret") {
+		t.Errorf("what stands for a secret was taken for one: %v", err)
+	}
+	b.Reset()
+	if err := c.Print(&b, true); err != nil {
+		t.Fatal(err)
+	}
 	again, err := load(t, b.String())
 	if err != nil {
 		t.Fatalf("%v\n%s", err, b.String())
 	}
-	var b2 bytes.Buffer
-	if err := again.Print(&b2); err != nil {
+	if !reflect.DeepEqual(c, again) {
+		t.Errorf("printed:\n%s\nread: %+v", b.String(), again)
+	}
+}
+
+// Every key can be set in the file and by a variable, and both say the same.
+func TestEveryKeyInFileAndEnvironment(t *testing.T) {
+	c := Default()
+	for _, k := range c.keys() {
+		switch v := k.value; k.value.Kind() {
+		case reflect.Bool:
+			v.SetBool(!v.Bool())
+		case reflect.String:
+			if k.field.Tag.Get("allow") == "" && v.String() != "" {
+				v.SetString(v.String() + "x")
+			}
+		case reflect.Int, reflect.Int64:
+			v.SetInt(v.Int() + 1)
+		default:
+		}
+	}
+	c.Log.Format, c.TLS.MinVersion = "json", "1.3"
+	c.API.Host, c.IMAP.Host, c.LMTP.Host, c.IMAP.Interfaces[0].Host = "::1", "::1", "::1", "::1"
+	c.IMAP.Interfaces[0].MaxLineLength = 2000
+	for _, k := range c.keys() {
+		if d, ok := k.value.Interface().(Duration); ok { // a nanosecond is nothing that people write
+			k.value.SetInt(int64(d / 1e6 * 1e6))
+		}
+	}
+	c.IMAP.Secured, c.LMTP.Secured, c.IMAP.Interfaces[0].Secured = true, false, false
+	c.API.AccessToken, c.Debug.Profile = "t", "127.0.0.1:6060"
+	c.API.CORS.Origins, c.Auth.IPExempt = []string{"a", "b"}, []string{"192.0.2.1"}
+
+	var file bytes.Buffer
+	if err := c.Print(&file, true); err != nil {
 		t.Fatal(err)
 	}
-	if b.String() != b2.String() {
-		t.Errorf("first:\n%s\nsecond:\n%s", b.String(), b2.String())
+	fromFile, err := load(t, file.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !reflect.DeepEqual(c, fromFile) {
+		t.Errorf("want %+v\nfile %+v", c, fromFile)
+	}
+	var env []string
+	for _, k := range c.keys() {
+		text := fmt.Sprint(k.value.Interface())
+		switch v := k.value.Interface().(type) {
+		case []string:
+			text = strings.Join(v, ",")
+		case Duration:
+			text = time.Duration(v).String()
+		}
+		env = append(env, EnvName(k.path)+"="+text)
+	}
+	fromEnv, err := load(t, "", env...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !reflect.DeepEqual(c, fromEnv) {
+		t.Errorf("want %+v\nenv  %+v", c, fromEnv)
+	}
+}
+
+func TestInterfaces(t *testing.T) {
+	// What a port leaves out is not "off" and not "for everybody".
+	c, err := load(t, "[[imap.interface]]\nport = 1\n[[imap.interface]]\nport = 2\nhost = \"::\"\nenabled = false\n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []Interface{
+		{Listener: Listener{Enabled: true, Host: "127.0.0.1", Port: 1}},
+		{Listener: Listener{Enabled: false, Host: "::", Port: 2}},
+	}
+	if !reflect.DeepEqual(c.IMAP.Interfaces, want) {
+		t.Errorf("interfaces %+v", c.IMAP.Interfaces)
+	}
+	// Variables change what is there and add to it.
+	c, err = load(t, "", "MALLARD_IMAP_INTERFACE_1_PORT=7", "MALLARD_IMAP_INTERFACE_2_PORT=8", "MALLARD_IMAP_INTERFACE_2_SECURE=true")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want = []Interface{
+		{Listener: Listener{Enabled: true, Host: "127.0.0.1", Port: 7}},
+		{Listener: Listener{Enabled: true, Host: "127.0.0.1", Port: 8, Secure: true}},
+	}
+	if !reflect.DeepEqual(c.IMAP.Interfaces, want) {
+		t.Errorf("interfaces %+v", c.IMAP.Interfaces)
+	}
+	if _, err = load(t, "", "MALLARD_IMAP_INTERFACE_3_PORT=8"); err == nil {
+		t.Error("a number was left out")
+	}
+	// An empty list is a list.
+	c, err = load(t, "[imap]\ninterface = []\n")
+	if err != nil || len(c.IMAP.Interfaces) != 0 {
+		t.Errorf("interfaces %+v, error %v", c.IMAP.Interfaces, err)
+	}
+}
+
+func TestWarnings(t *testing.T) {
+	for _, tt := range []struct {
+		text string
+		want []string
+	}{
+		{"", nil},
+		{"[imap]\nhost = \"0.0.0.0\"\n[[imap.interface]]\nhost = \"0.0.0.0\"\nport = 143\n", nil}, // TLS and STARTTLS
+		{"[lmtp]\nhost = \"0.0.0.0\"\n", []string{"lmtp: whoever reaches 0.0.0.0:2424"}},
+		{"[lmtp]\nhost = \"0.0.0.0\"\nenabled = false\n", nil},
+		{"[imap]\nhost = \"::\"\nsecure = false\nignoreSTARTTLS = true\n", []string{"imap: passwords and mail cross"}},
+		{"[imap]\nhost = \"::\"\nsecure = false\ndisableSTARTTLS = true\n", []string{"imap: nobody can log in"}},
+		{"[imap]\nhost = \"::\"\nsecure = false\nsecured = true\n", nil},
+		{"[[imap.interface]]\nhost = \"::\"\nignoreSTARTTLS = true\n", []string{"imap.interface.1: passwords"}},
+		{"[api]\nhost = \"::\"\naccessToken = \"x\"\n", []string{"api: tokens and mail cross"}},
+		{"[api]\nhost = \"::\"\nsecure = true\naccessToken = \"x\"\n", nil},
+		{"[api.cors]\norigins = [\"*\"]\n", []string{"api.cors: every web page"}},
+		{"[api]\naccessToken = \"x\"\ncors.origins = [\"*\"]\n", nil},
+	} {
+		c, err := load(t, tt.text)
+		if err != nil {
+			t.Errorf("%q: %v", tt.text, err)
+			continue
+		}
+		got := c.Warnings()
+		if len(got) != len(tt.want) {
+			t.Errorf("%q: warnings %q, want %q", tt.text, got, tt.want)
+			continue
+		}
+		for i := range got {
+			if !strings.Contains(got[i], tt.want[i]) {
+				t.Errorf("%q: warning %q, want %q", tt.text, got[i], tt.want[i])
+			}
+		}
+	}
+}
+
+func TestParsePrefix(t *testing.T) {
+	for in, want := range map[string]string{
+		"192.0.2.1": "192.0.2.1/32", "192.0.2.9/24": "192.0.2.0/24", "2001:db8::1": "2001:db8::1/128", "::ffff:192.0.2.1": "192.0.2.1/32",
+	} {
+		if p, err := ParsePrefix(in); err != nil || p.String() != want {
+			t.Errorf("%s: %v, error %v, want %s", in, p, err, want)
+		}
 	}
 }

@@ -19,7 +19,7 @@ func TestDocumentation(t *testing.T) {
 		t.Fatal(err)
 	}
 	var b bytes.Buffer
-	if err := Default().Print(&b); err != nil {
+	if err := Default().Print(&b, false); err != nil {
 		t.Fatal(err)
 	}
 	before, rest, ok := strings.Cut(string(doc), begin)

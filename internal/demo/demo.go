@@ -21,8 +21,9 @@ type Message struct {
 	Text   []byte // with CRLF line ends
 }
 
-// Messages returns the samples, addressed to an address and dated around now.
-func Messages(to string, now time.Time) ([]Message, error) {
+// Messages returns the samples, addressed to an address and dated around now. The
+// command is how the program is called, for examples in the text.
+func Messages(to, command string, now time.Time) ([]Message, error) {
 	names, err := fs.Glob(files, "mail/*.eml")
 	if err != nil {
 		return nil, fmt.Errorf("list sample messages: %w", err)
@@ -35,7 +36,7 @@ func Messages(to string, now time.Time) ([]Message, error) {
 		}
 		date := now.Add(time.Duration(i-len(names)) * time.Hour)
 		text := strings.NewReplacer(
-			"{{to}}", to, "{{date}}", date.Format(time.RFC1123Z), "{{id}}", fmt.Sprintf("%d.%d", now.UnixNano(), i), "\r\n", "\r\n", "\n", "\r\n",
+			"{{to}}", to, "{{command}}", command, "{{date}}", date.Format(time.RFC1123Z), "{{id}}", fmt.Sprintf("%d.%d", now.UnixNano(), i), "\r\n", "\r\n", "\n", "\r\n",
 		).Replace(string(b))
 		out = append(out, Message{Sender: "hello@mallard.example", Text: []byte(text)})
 	}

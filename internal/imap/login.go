@@ -6,7 +6,6 @@ import (
 	"crypto/tls"
 	"errors"
 	"strings"
-	"time"
 
 	"mallard/internal/imap/imapwire"
 	"mallard/internal/mail"
@@ -25,7 +24,7 @@ func (s *session) startTLS(ctx context.Context, cmd *imapwire.Command) error {
 		return err
 	}
 	tc := tls.Server(s.conn, s.srv.o.TLS)
-	hctx, cancel := context.WithTimeout(ctx, time.Minute)
+	hctx, cancel := context.WithTimeout(ctx, s.srv.o.TLSTimeout)
 	defer cancel()
 	if err := tc.HandshakeContext(hctx); err != nil {
 		s.log.DebugContext(ctx, "IMAP STARTTLS", "error", err)
@@ -112,7 +111,7 @@ func (s *session) login(ctx context.Context, cmd *imapwire.Command, username, pa
 // limits are those of a client that is known.
 func (s *session) limits() imapwire.Limits {
 	l := imapwire.DefaultLimits()
-	l.MaxLine = s.srv.o.MaxLine
+	l.MaxLine, l.MaxLiteral = s.srv.o.MaxLine, int64(s.srv.o.MaxLine)
 	l.MaxAppend = s.srv.o.MaxAppend
 	// A refused message that is on its way already is read to its end.
 	l.MaxDiscard = max(l.MaxDiscard, l.MaxAppend+int64(l.MaxLine))

@@ -67,7 +67,8 @@ type Options struct {
 	Name, Version, Vendor string
 	// MaxAppend is the greatest message that APPEND takes, in octets. Default 64 MiB.
 	MaxAppend int64
-	// MaxLine is the length of a command without its literals. Default 64 KiB.
+	// MaxLine is the length of a command without its literals, and the length of all
+	// its literals together, those of APPEND apart. Default 64 KiB.
 	MaxLine int
 	// MaxErrors is the number of bad commands after which a connection is closed.
 	// Default 50.
@@ -82,6 +83,8 @@ type Options struct {
 	// Grace is how long a command may go on when the server is shut down.
 	// Default 5 seconds.
 	Grace time.Duration
+	// TLSTimeout is how long the handshake after STARTTLS may take. Default 1 minute.
+	TLSTimeout time.Duration
 	// KeepAlive is the time after which an idling client is sent something, so
 	// that it and the boxes on the way know that the connection lives. Default 4
 	// minutes; negative for never.
@@ -99,6 +102,7 @@ const (
 	DefaultWriteTimeout = 5 * time.Minute
 	DefaultGrace        = 5 * time.Second
 	DefaultKeepAlive    = 4 * time.Minute
+	DefaultTLSTimeout   = time.Minute
 )
 
 func (o *Options) setDefaults() {
@@ -111,6 +115,7 @@ func (o *Options) setDefaults() {
 	setDefault(&o.IdleTimeout, DefaultIdleTimeout)
 	setDefault(&o.WriteTimeout, DefaultWriteTimeout)
 	setDefault(&o.KeepAlive, DefaultKeepAlive)
+	setDefault(&o.TLSTimeout, DefaultTLSTimeout)
 	setDefault(&o.Name, "Mallard")
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)

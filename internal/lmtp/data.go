@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"log/slog"
 	"time"
 
 	"mallard/internal/delivery"
@@ -73,15 +74,15 @@ func (s *session) transfer(ctx context.Context, r source) {
 	}
 	for i, v := range s.srv.o.Backend.Deliver(ctx, env, d) {
 		a := answer{250, "2.0.0", "Message stored as " + v.ID.String()}
-		level := s.srv.o.Log.InfoContext
+		log, level := s.srv.o.Log, slog.LevelInfo
 		if v.Err != nil {
-			a, level = verdict(v.Err), s.srv.o.Log.WarnContext
+			a, log, level = verdict(v.Err), log.With("error", v.Err), slog.LevelWarn
 		} else {
 			s.refused = 0
 		}
 		s.answer(a)
-		level(ctx, "delivery", "recipient", s.rcpts[i].Address, "account", s.rcpts[i].Account, "sender", s.sender.Address,
-			"size", d.Size(), "message", v.ID, "status", a.code, "error", v.Err, "ms", time.Since(start).Milliseconds())
+		log.Log(ctx, level, "delivery", "recipient", s.rcpts[i].Address, "account", s.rcpts[i].Account, "sender", s.sender.Address,
+			"size", d.Size(), "message", v.ID, "status", a.code, "ms", time.Since(start).Milliseconds())
 	}
 }
 

@@ -8,25 +8,17 @@ package netserve
 import (
 	"context"
 	"crypto/tls"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/netip"
-	"strconv"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 )
 
-// Defaults of Options.
-const (
-	DefaultMaxConns      = 20000
-	DefaultMaxConnsPerIP = 2000
-	// DefaultTLSTimeout bounds the handshake of implicit TLS.
-	DefaultTLSTimeout = 15 * time.Second
-)
+// DefaultTLSTimeout bounds the handshake of implicit TLS.
+const DefaultTLSTimeout = 15 * time.Second
 
 // Handler serves one connection and returns when it is over; netserve closes it
 // then. The context ends when the server shuts down: the handler should finish
@@ -35,9 +27,10 @@ type Handler func(ctx context.Context, c net.Conn)
 
 // Options configures a Server.
 type Options struct {
-	// Name is what people call the service, such as "IMAP"; Section is its
-	// table in the configuration, such as "imap". Both are used in errors.
-	Name, Section string
+	// Name is what people call the service, such as "IMAP"; Setting says how its
+	// address is changed, such as "set host and port in [imap]". Both are used in
+	// errors.
+	Name, Setting string
 	Host          string
 	Port          int
 	// TLS, when set, is used from the first octet on.
@@ -58,9 +51,10 @@ type Server struct {
 	listener net.Listener
 	closing  atomic.Bool
 
+	gate *gate
+
 	mu    sync.Mutex
 	conns map[net.Conn]struct{}
-	perIP map[netip.Addr]int
 	wg    sync.WaitGroup
 }
 
@@ -68,12 +62,6 @@ type Server struct {
 // served. The error names the service, who has the port where that can be found
 // out, and the setting that changes it.
 func Listen(o Options) (*Server, error) {
-	if o.MaxConns == 0 {
-		o.MaxConns = DefaultMaxConns
-	}
-	if o.MaxConnsPerIP == 0 {
-		o.MaxConnsPerIP = DefaultMaxConnsPerIP
-	}
 	if o.TLSTimeout == 0 {
 		o.TLSTimeout = DefaultTLSTimeout
 	}
@@ -84,36 +72,7 @@ func Listen(o Options) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Server{
-		o: o, listener: l,
-		conns: make(map[net.Conn]struct{}), perIP: make(map[netip.Addr]int),
-	}, nil
-}
-
-// Bind binds the address and leaves serving it to others. Of the options it uses
-// those about the address.
-func Bind(o Options) (net.Listener, error) {
-	addr := net.JoinHostPort(o.Host, strconv.Itoa(o.Port))
-	l, err := net.Listen("tcp", addr)
-	if err != nil {
-		return nil, listenError(o, addr, err)
-	}
-	return l, nil
-}
-
-func listenError(o Options, addr string, err error) error {
-	setting := fmt.Sprintf("set host and port in [%s]", o.Section)
-	switch {
-	case errors.Is(err, syscall.EADDRINUSE):
-		who := "another program"
-		if name := portOwner(o.Port); name != "" {
-			who = name
-		}
-		return fmt.Errorf("%s cannot listen on %s: %s already uses that port; stop it, or %s: %w", o.Name, addr, who, setting, err)
-	case errors.Is(err, syscall.EACCES):
-		return fmt.Errorf("%s cannot listen on %s: ports below 1024 need privileges; give them, or %s: %w", o.Name, addr, setting, err)
-	}
-	return fmt.Errorf("%s cannot listen on %s: %s: %w", o.Name, addr, setting, err)
+	return &Server{o: o, listener: l, gate: newGate(o), conns: make(map[net.Conn]struct{})}, nil
 }
 
 // Addr is the bound address.
@@ -143,7 +102,7 @@ func (s *Server) Serve(ctx context.Context) error {
 		delay = 0
 		ip := remoteIP(c)
 		if !s.admit(c, ip) {
-			s.refuse(c)
+			refuse(c, s.o)
 			continue
 		}
 		go s.serve(ctx, c, ip)
@@ -153,23 +112,12 @@ func (s *Server) Serve(ctx context.Context) error {
 func (s *Server) admit(c net.Conn, ip netip.Addr) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.closing.Load() ||
-		s.o.MaxConns > 0 && len(s.conns) >= s.o.MaxConns ||
-		s.o.MaxConnsPerIP > 0 && s.perIP[ip] >= s.o.MaxConnsPerIP {
+	if s.closing.Load() || !s.gate.enter(ip) {
 		return false
 	}
 	s.conns[c] = struct{}{}
-	s.perIP[ip]++
 	s.wg.Add(1)
 	return true
-}
-
-func (s *Server) refuse(c net.Conn) {
-	if s.o.TLS == nil && s.o.Refusal != "" {
-		_ = c.SetWriteDeadline(time.Now().Add(time.Second))
-		_, _ = c.Write([]byte(s.o.Refusal))
-	}
-	_ = c.Close()
 }
 
 func (s *Server) serve(ctx context.Context, c net.Conn, ip netip.Addr) {
@@ -208,9 +156,7 @@ func (s *Server) release(c net.Conn, ip netip.Addr) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.conns, c)
-	if s.perIP[ip]--; s.perIP[ip] <= 0 {
-		delete(s.perIP, ip)
-	}
+	s.gate.leave(ip)
 	s.wg.Done()
 }
 
@@ -252,11 +198,4 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	s.mu.Unlock()
 	<-done
 	return fmt.Errorf("%s: cut %d connections: %w", s.o.Name, n, ctx.Err())
-}
-
-func remoteIP(c net.Conn) netip.Addr {
-	if a, ok := c.RemoteAddr().(*net.TCPAddr); ok {
-		return a.AddrPort().Addr().Unmap().WithZone("")
-	}
-	return netip.Addr{}
 }

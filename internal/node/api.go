@@ -16,7 +16,7 @@ func (n *Node) makeAPI(c config.API, log *slog.Logger) (*httpapi.API, error) {
 	tokens, err := auth.NewTokens(auth.TokenOptions{
 		Registry: n.engine, Accounts: n.engine, Secret: c.AccessControl.Secret, Static: c.AccessToken, Log: log,
 		TTL:      time.Duration(c.AccessControl.TokenTTL) * time.Second,
-		Lifetime: time.Duration(c.AccessControl.TokenLifetime) * time.Second,
+		Lifetime: time.Duration(c.AccessControl.TokenLifetime) * time.Second, MaxTokens: c.AccessControl.MaxTokens,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("make access tokens: %w", err)
@@ -26,7 +26,11 @@ func (n *Node) makeAPI(c config.API, log *slog.Logger) (*httpapi.API, error) {
 			Accounts: n.accounts, Mailboxes: n.mailboxes, Receiver: n.receiver, Logins: n.auth, Tokens: tokens, Limits: n.limits, Health: n.health,
 		},
 		Log: log, Version: n.o.Version, AccessControl: c.AccessControl.Enabled,
-		CORSOrigins: c.CORS.Origins, MaxBody: int64(c.MaxMB) << 20, MaxMessage: int64(n.cfg.LMTP.MaxMB) << 20,
+		CORSOrigins: append([]string{}, c.CORS.Origins...), // nil would be all
+		MaxBody:     int64(c.MaxMB) << 20, MaxMessage: int64(n.cfg.LMTP.MaxMB) << 20,
+		MaxParams: int64(c.MaxParamsMB) << 20, LargeBodies: c.LargeBodies, MaxStreams: c.MaxStreams,
+		ReadTimeout: time.Duration(c.ReadTimeout), WriteTimeout: time.Duration(c.WriteTimeout), BodyTimeout: time.Duration(c.BodyTimeout),
+		SearchTimeout: time.Duration(c.SearchTimeout), EventTimeout: time.Duration(c.EventTimeout),
 	})
 }
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -13,6 +14,7 @@ import (
 	"time"
 
 	"mallard/internal/account"
+	"mallard/internal/auth/password"
 	"mallard/internal/demo"
 	"mallard/internal/lmtpclient"
 	"mallard/internal/mail"
@@ -22,7 +24,7 @@ import (
 // DemoAccount is the account that Demo makes.
 type DemoAccount struct {
 	ID                mail.AccountID
-	Address, Password string
+	Address, Password string // Password is "" when it is no longer the one that was generated
 }
 
 const (
@@ -34,70 +36,90 @@ const (
 )
 
 // Demo makes an account with a generated password and delivers sample messages to
-// it by LMTP. When the account is there already it only returns it. The node must
-// be listening and serving.
-func (n *Node) Demo(ctx context.Context) (*DemoAccount, error) {
-	file := filepath.Join(n.cfg.Store.Path, demoFile)
+// it by LMTP, where that is enabled. What an earlier call has done is left as it is,
+// what it was interrupted in is finished. The node must be listening and serving.
+// command is how the program is called, for the text of the messages.
+func (n *Node) Demo(ctx context.Context, command string) (*DemoAccount, error) {
 	acct, err := n.accounts.FindByName(ctx, demoUser)
-	if err == nil {
-		return n.knownDemo(acct, file)
+	if mail.CodeOf(err) == mail.CodeNoAccount {
+		acct, err = n.makeDemo(ctx)
 	}
-	if mail.CodeOf(err) != mail.CodeNoAccount {
-		return nil, err
-	}
-	secret := strings.ToLower(rand.Text()[:16])
-	if err := os.WriteFile(file, []byte(secret+"\n"), 0o600); err != nil {
-		return nil, fmt.Errorf("keep the demo password: %w", err)
-	}
-	acct, err = n.accounts.Create(ctx, account.NewUser{
-		Username: demoUser, Address: demoAddress, Password: account.Password{Text: secret},
-		Profile: account.Profile{Name: new("Demo")},
-	})
 	if err != nil {
 		return nil, fmt.Errorf("make the demo account: %w", err)
 	}
-	if err := n.deliverSamples(ctx); err != nil {
-		return nil, fmt.Errorf("deliver sample messages: %w", err)
-	}
-	return &DemoAccount{ID: acct.ID, Address: demoAddress, Password: secret}, nil
-}
-
-func (n *Node) knownDemo(acct *mail.Account, file string) (*DemoAccount, error) {
-	secret, err := os.ReadFile(file)
-	if errors.Is(err, fs.ErrNotExist) {
-		secret, err = []byte("(as you set it; change it with: mallard user passwd demo)"), nil
+	secret, err := os.ReadFile(filepath.Join(n.cfg.Store.Path, demoFile))
+	if errors.Is(err, fs.ErrNotExist) { // a user of this name whom somebody else made
+		return &DemoAccount{ID: acct.ID, Address: acct.Address}, nil
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read the demo password: %w", err)
 	}
-	return &DemoAccount{ID: acct.ID, Address: demoAddress, Password: strings.TrimSpace(string(secret))}, nil
+	d := &DemoAccount{ID: acct.ID, Address: acct.Address, Password: strings.TrimSpace(string(secret))}
+	ok, _, err := password.NewVerifier(password.Options{}).Verify(ctx, acct.Password, d.Password)
+	if err != nil {
+		return nil, fmt.Errorf("check the demo password: %w", err)
+	}
+	if !ok {
+		d.Password = ""
+	}
+	if err := n.deliverSamples(ctx, acct, command); err != nil {
+		return nil, fmt.Errorf("deliver sample messages: %w", err)
+	}
+	return d, nil
 }
 
-func (n *Node) deliverSamples(ctx context.Context) error {
-	addr := ""
-	for _, l := range n.listeners {
-		if l.name == "LMTP" {
-			addr = l.addr.String()
-		}
+// makeDemo makes the account. Its password is kept first: with an account alone
+// nobody could log in.
+func (n *Node) makeDemo(ctx context.Context) (*mail.Account, error) {
+	secret := strings.ToLower(rand.Text()[:16])
+	if err := os.WriteFile(filepath.Join(n.cfg.Store.Path, demoFile), []byte(secret+"\n"), 0o600); err != nil {
+		return nil, fmt.Errorf("keep the password: %w", err)
 	}
-	if addr == "" {
-		return errors.New("LMTP is not enabled")
-	}
-	messages, err := demo.Messages(demoAddress, time.Now())
+	return n.accounts.Create(ctx, account.NewUser{
+		Username: demoUser, Address: demoAddress, Password: account.Password{Text: secret},
+		Profile: account.Profile{Name: new("Demo")},
+	})
+}
+
+// deliverSamples delivers the samples unless the mailbox ever had a message.
+func (n *Node) deliverSamples(ctx context.Context, acct *mail.Account, command string) error {
+	box, err := n.mailboxes.Lookup(ctx, acct.ID, mail.Inbox)
 	if err != nil {
 		return err
 	}
-	c, err := lmtpclient.Dial(ctx, addr)
+	if box.UIDNext > 1 || acct.Address == "" || !n.cfg.LMTP.Enabled {
+		return nil
+	}
+	messages, err := demo.Messages(acct.Address, command, time.Now())
+	if err != nil {
+		return err
+	}
+	c, err := n.dialLMTP(ctx)
 	if err != nil {
 		return err
 	}
 	defer c.Close()
 	for _, m := range messages {
-		if err := c.Send(ctx, m.Sender, []string{demoAddress}, bytes.NewReader(m.Text)); err != nil {
+		if err := c.Send(ctx, m.Sender, []string{acct.Address}, bytes.NewReader(m.Text)); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// dialLMTP connects to the LMTP port of this node.
+func (n *Node) dialLMTP(ctx context.Context) (*lmtpclient.Client, error) {
+	for _, l := range n.listeners {
+		switch {
+		case l.name != serviceLMTP:
+		case l.secure:
+			// It is this process, whatever the certificate says.
+			return lmtpclient.DialTLS(ctx, l.addr.String(), &tls.Config{InsecureSkipVerify: true})
+		default:
+			return lmtpclient.Dial(ctx, l.addr.String())
+		}
+	}
+	return nil, errors.New("LMTP is not served")
 }
 
 // CountAccounts returns how many accounts there are.

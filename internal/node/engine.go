@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
+	"time"
 
 	"mallard/internal/config"
 	"mallard/internal/store/pebblestore"
@@ -18,9 +19,11 @@ func openEmbedded(ctx context.Context, cfg *config.Config, o Options) (*pebblest
 	st, err := pebblestore.Open(ctx, pebblestore.Options{
 		Dir: dir, Logger: o.Log, ReadOnly: o.ReadOnly,
 		CacheSize: int64(cfg.Store.CacheMB) << 20, MemTableSize: int64(cfg.Store.MemTableMB) << 20,
+		CachedAccounts: cfg.Store.CachedAccounts, Compactions: cfg.Store.Compactions, MinFree: offWhenZero(int64(cfg.Store.MinFreeMB) << 20),
+		FlagDelay: time.Duration(cfg.Store.FlagDelay), JournalAge: time.Duration(cfg.Store.JournalAge), ThreadAge: time.Duration(cfg.Store.ThreadAge),
 	})
 	if err != nil {
-		return nil, fmt.Errorf("open the mail store: %w", err)
+		return nil, err // it says what was opened where
 	}
 	return st, nil
 }

@@ -19,28 +19,35 @@ import (
 	"mallard/internal/tlsconf"
 )
 
-// drainTime is how long open connections may finish what they do at shutdown.
-const drainTime = 5 * time.Second
-
 // listener is one bound port.
 type listener struct {
 	name   string
 	addr   net.Addr
 	secure bool
+	start  bool // STARTTLS
 	serve  func(ctx context.Context) error
 	stop   func(ctx context.Context) error
 }
 
+// The names of the services, for people.
+const (
+	serviceLMTP = "LMTP"
+	serviceIMAP = "IMAP"
+	serviceAPI  = "API"
+)
+
 // Address is where a service can be reached.
 type Address struct {
-	Service string // LMTP, IMAP or API
-	Addr    string
-	Secure  bool // TLS from the first octet
+	Service  string // LMTP, IMAP or API
+	Addr     string
+	Secure   bool // TLS from the first octet
+	StartTLS bool // TLS when the client asks for it
 }
 
-// Listen binds all ports. An error names the service and the setting.
+// Listen binds all ports. An error names the service and the setting. What is
+// configured and probably not meant is logged.
 func (n *Node) Listen() error {
-	if err := n.loadCertificate(); err != nil {
+	if err := n.loadCertificates(); err != nil {
 		return err
 	}
 	var errs []error
@@ -48,10 +55,10 @@ func (n *Node) Listen() error {
 		errs = append(errs, n.listenLMTP(c))
 	}
 	if c := n.cfg.IMAP; c.Enabled {
-		errs = append(errs, n.listenIMAP(c.Interface, "imap"))
-		for _, i := range c.Interfaces {
-			if i.Enabled {
-				errs = append(errs, n.listenIMAP(i, "imap.interface"))
+		errs = append(errs, n.listenIMAP(c.Interface, "[imap]", "imap"))
+		for i, l := range c.Interfaces {
+			if l.Enabled {
+				errs = append(errs, n.listenIMAP(l, "[[imap.interface]]", fmt.Sprintf("imap.interface.%d", i+1)))
 			}
 		}
 	}
@@ -62,8 +69,26 @@ func (n *Node) Listen() error {
 		n.stopListening()
 		return err
 	}
+	n.warn()
 	n.listenControl()
 	return nil
+}
+
+// warn logs what is configured and probably not meant.
+func (n *Node) warn() {
+	for _, text := range n.cfg.Warnings() {
+		n.log.Warn(text)
+	}
+	for _, c := range n.certificates() {
+		if left := time.Until(c.Expires()); left < expirySoon {
+			n.log.Warn("a TLS certificate expires soon or has expired", "file", c.File(), "expires", c.Expires())
+		}
+	}
+}
+
+// setting tells how the address of a service is changed.
+func setting(table, path string) string {
+	return fmt.Sprintf("set host and port in %s (or %s)", table, config.EnvName(path+".port"))
 }
 
 // Addresses lists the bound ports.
@@ -73,32 +98,9 @@ func (n *Node) Addresses() []Address {
 		if l.name == serviceControl {
 			continue
 		}
-		out = append(out, Address{Service: l.name, Addr: l.addr.String(), Secure: l.secure})
+		out = append(out, Address{Service: l.name, Addr: l.addr.String(), Secure: l.secure, StartTLS: l.start})
 	}
 	return out
-}
-
-// Certificate is the one in use; nil before Listen.
-func (n *Node) Certificate() *tlsconf.Certificate { return n.certs }
-
-func (n *Node) loadCertificate() (err error) {
-	if n.cfg.TLS.Cert != "" {
-		n.certs, err = tlsconf.Load(n.cfg.TLS.Key, n.cfg.TLS.Cert)
-		return err
-	}
-	hosts := []string{"localhost", "127.0.0.1", "::1"}
-	if name, err := os.Hostname(); err == nil && name != "" {
-		hosts = append([]string{name}, hosts...)
-	}
-	n.certs, err = tlsconf.SelfSigned(n.cfg.Store.Path, hosts)
-	return err
-}
-
-func (n *Node) startTLS(disabled bool) *tls.Config {
-	if disabled {
-		return nil
-	}
-	return n.certs.Config()
 }
 
 func (n *Node) listenLMTP(c config.LMTP) error {
@@ -107,61 +109,96 @@ func (n *Node) listenLMTP(c config.LMTP) error {
 		name = hostName()
 	}
 	srv := lmtp.New(lmtp.Options{
-		Backend: n.delivery, Log: n.log, Name: name, Banner: c.Banner, TLS: n.startTLS(c.DisableSTARTTLS),
-		MaxSize: int64(c.MaxMB) << 20, MaxRecipients: c.MaxRecipients, MaxLine: c.MaxLineLength, MaxErrors: c.MaxErrors,
-		ReadTimeout: time.Duration(c.IdleTimeout), MaxDataTime: time.Duration(c.DataTimeout), MinRate: c.MinRate,
+		Backend: n.delivery, Log: n.log, Name: name, Banner: c.Banner,
+		TLS:     n.startTLS(n.certs.lmtp, c.DisableSTARTTLS || c.Secured),
+		MaxSize: int64(c.MaxMB) << 20, MaxRecipients: c.MaxRecipients, MaxErrors: c.MaxErrors, MaxLine: c.MaxLineLength,
+		ReadTimeout: time.Duration(c.IdleTimeout), WriteTimeout: time.Duration(c.WriteTimeout),
+		MaxDataTime: time.Duration(c.DataTimeout), MinRate: c.MinRate, TLSTimeout: time.Duration(n.cfg.TLS.HandshakeTimeout),
 	})
-	return n.listen("LMTP", "lmtp", c.Listener, srv.Serve, "421 4.3.2 Too many connections\r\n")
+	o := n.listenOptions(serviceLMTP, "[lmtp]", "lmtp", c.Listener, c.Clients)
+	o.Handler, o.Refusal = srv.Serve, "421 4.3.2 Too many connections\r\n"
+	return n.listen(o, c.Secure, !c.DisableSTARTTLS && !c.Secured, n.certs.lmtp)
 }
 
-func (n *Node) listenIMAP(c config.Interface, section string) error {
+func (n *Node) listenIMAP(c config.Interface, table, path string) error {
+	i := n.cfg.IMAP
+	version := i.Version
+	if version == "" {
+		version = n.o.Version
+	}
+	line := c.MaxLineLength
+	if line == 0 {
+		line = i.MaxLineLength
+	}
 	srv := imap.New(imap.Options{
 		Auth: n.auth.Frontend("imap", "IMAP"), Accounts: n, Mailboxes: n.mailboxes, Receiver: n.receiver, Traffic: n, Log: n.log,
-		TLS: n.startTLS(c.DisableSTARTTLS), AllowPlain: c.IgnoreSTARTTLS,
-		Name: n.cfg.IMAP.Name, Version: n.o.Version, Vendor: n.cfg.IMAP.Vendor,
-		MaxAppend: int64(n.cfg.IMAP.MaxMB) << 20, MaxLine: n.cfg.IMAP.MaxLineLength,
-		IdleTimeout: time.Duration(n.cfg.IMAP.IdleTimeout),
+		TLS: n.startTLS(n.certs.imap, c.DisableSTARTTLS || c.Secured), AllowPlain: c.IgnoreSTARTTLS || c.Secured,
+		Name: i.Name, Version: version, Vendor: i.Vendor,
+		MaxAppend: int64(i.MaxMB) << 20, MaxLine: line, MaxErrors: i.MaxErrors, MaxLogins: i.MaxLogins,
+		LoginTimeout: time.Duration(i.LoginTimeout), IdleTimeout: time.Duration(i.IdleTimeout),
+		WriteTimeout: time.Duration(i.WriteTimeout), KeepAlive: offWhenZero(time.Duration(i.KeepAlive)),
+		Grace: offWhenZero(time.Duration(n.cfg.ShutdownTimeout)), TLSTimeout: time.Duration(n.cfg.TLS.HandshakeTimeout),
 	})
-	return n.listen("IMAP", section, c.Listener, srv.Serve, "* BYE Too many connections\r\n")
+	o := n.listenOptions(serviceIMAP, table, path, c.Listener, i.Clients)
+	o.Handler, o.Refusal = srv.Serve, "* BYE Too many connections\r\n"
+	return n.listen(o, c.Secure, !c.DisableSTARTTLS && !c.Secured, n.certs.imap)
 }
 
-// listen binds a port for a line protocol.
-func (n *Node) listen(name, section string, c config.Listener, h netserve.Handler, refusal string) error {
-	o := netserve.Options{
-		Name: name, Section: section, Host: c.Host, Port: c.Port, Log: n.log, Handler: h, Refusal: refusal,
+// listenOptions are the options of a listener that come from the configuration.
+func (n *Node) listenOptions(name, table, path string, l config.Listener, c config.Clients) netserve.Options {
+	return netserve.Options{
+		Name: name, Setting: setting(table, path), Host: l.Host, Port: l.Port, Log: n.log,
+		MaxConns: offWhenZero(c.MaxClients), MaxConnsPerIP: offWhenZero(c.MaxClientsPerIP),
+		TLSTimeout: time.Duration(n.cfg.TLS.HandshakeTimeout),
 	}
-	if c.Secure {
-		o.TLS = n.certs.Config()
+}
+
+// listen binds a port for a line protocol: secure with TLS from the first octet, start
+// with STARTTLS otherwise.
+func (n *Node) listen(o netserve.Options, secure, start bool, cert *tlsconf.Certificate) error {
+	if secure {
+		o.TLS = n.tlsConfig(cert)
 	}
 	s, err := netserve.Listen(o)
 	if err != nil {
 		return err
 	}
-	n.listeners = append(n.listeners, listener{name: name, addr: s.Addr(), secure: c.Secure, serve: s.Serve, stop: s.Shutdown})
+	n.listeners = append(n.listeners, listener{name: o.Name, addr: s.Addr(), secure: secure, start: start && !secure, serve: s.Serve, stop: s.Shutdown})
 	return nil
 }
 
-// listenAPI binds the HTTP port. netserve binds it, so that errors are the same as
-// elsewhere; net/http has its own way of serving connections.
+// listenAPI binds the HTTP port. netserve binds it, so that errors and limits are the
+// same as elsewhere; net/http has its own way of serving connections.
 func (n *Node) listenAPI(c config.API) error {
-	l, err := netserve.Bind(netserve.Options{Name: "API", Section: "api", Host: c.Host, Port: c.Port})
+	o := n.listenOptions(serviceAPI, "[api]", "api", c.Listener, c.Clients)
+	o.Refusal = "HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+	if c.Secure {
+		o.TLS = n.tlsConfig(n.certs.api)
+	}
+	l, err := netserve.Bind(o)
 	if err != nil {
 		return err
 	}
 	srv := n.api.Server()
-	inner := l
+	inner := netserve.Limit(l, o)
 	if c.Secure {
-		inner = tls.NewListener(l, n.certs.Config())
+		inner = tls.NewListener(inner, o.TLS)
 	}
 	n.listeners = append(n.listeners, listener{
-		name: "API", addr: l.Addr(), secure: c.Secure,
+		name: serviceAPI, addr: l.Addr(), secure: c.Secure,
 		serve: func(context.Context) error {
 			if err := srv.Serve(inner); !errors.Is(err, http.ErrServerClosed) {
 				return fmt.Errorf("serve API: %w", err)
 			}
 			return nil
 		},
-		stop: func(ctx context.Context) error { return errors.Join(srv.Shutdown(ctx), l.Close()) },
+		stop: func(ctx context.Context) error {
+			err := srv.Shutdown(ctx)
+			if err != nil { // a call goes on for longer than we wait
+				_ = srv.Close()
+			}
+			return errors.Join(err, l.Close())
+		},
 	})
 	return nil
 }
@@ -184,7 +221,7 @@ func (n *Node) Serve(ctx context.Context) error {
 }
 
 func (n *Node) drain() error {
-	ctx, cancel := context.WithTimeout(context.Background(), drainTime)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Duration(n.cfg.ShutdownTimeout))
 	defer cancel()
 	var g errgroup.Group
 	for _, l := range n.listeners {

@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"os"
 	"time"
 
@@ -29,7 +30,6 @@ import (
 	"mallard/internal/mailbox"
 	"mallard/internal/store"
 	"mallard/internal/store/pebblestore"
-	"mallard/internal/tlsconf"
 )
 
 // Options are what a node needs besides its configuration.
@@ -50,7 +50,7 @@ type Node struct {
 	engine  engine
 	bus     event.Bus
 	limits  limit.Limits
-	certs   *tlsconf.Certificate
+	certs   certs
 	closers []func() error
 
 	accounts  *account.Service
@@ -84,7 +84,7 @@ func Open(ctx context.Context, cfg *config.Config, o Options) (*Node, error) {
 func (n *Node) open(ctx context.Context) error {
 	if !n.o.ReadOnly {
 		if err := os.MkdirAll(n.cfg.Store.Path, 0o700); err != nil {
-			return fmt.Errorf("make the directory of the store (path in [store]): %w", err)
+			return fmt.Errorf("make the directory of the store, path in [store]: %w", err)
 		}
 	}
 	var err error
@@ -99,11 +99,18 @@ func (n *Node) open(ctx context.Context) error {
 }
 
 func (n *Node) makeServices() error {
-	verifier := password.NewVerifier(password.Options{})
-	var err error
+	verifier := password.NewVerifier(password.Options{Concurrency: n.cfg.Auth.MaxHashes, Waiting: n.cfg.Auth.MaxWaiting})
+	exempt, err := prefixes(n.cfg.Auth.IPExempt)
+	if err != nil {
+		return err
+	}
 	n.accounts, err = account.New(account.Options{
 		Store: n.engine, Hasher: verifier, Events: n.bus, EmailDomain: n.cfg.EmailDomain, Log: n.log,
-		Settings: account.Settings{MaxStorage: n.cfg.MaxStorage << 20, IMAPMaxConnections: int64(n.cfg.IMAP.MaxConnections)},
+		Settings: account.Settings{
+			MaxStorage: n.cfg.MaxStorage << 20, MaxRecipients: n.cfg.MaxRecipients, MaxForwards: n.cfg.MaxForwards,
+			MaxMailboxes: int64(n.cfg.MaxMailboxes), IMAPMaxConnections: int64(n.cfg.IMAP.MaxConnections),
+			IMAPMaxDownload: n.cfg.IMAP.MaxDownloadMB << 20, IMAPMaxUpload: n.cfg.IMAP.MaxUploadMB << 20,
+		},
 	})
 	if err != nil {
 		return fmt.Errorf("make account service: %w", err)
@@ -112,12 +119,13 @@ func (n *Node) makeServices() error {
 		Directory: n.accounts, Accounts: n.engine, Passwords: verifier, Counter: n.limits,
 		UserFailures: offWhenZero(int64(n.cfg.Auth.UserFailures)), UserWindow: time.Duration(n.cfg.Auth.UserWindow),
 		IPFailures: offWhenZero(int64(n.cfg.Auth.IPFailures)), IPWindow: time.Duration(n.cfg.Auth.IPWindow),
-		CacheTTL: offWhenZero(time.Duration(n.cfg.Auth.CacheLifetime)), Log: n.log,
+		IPExempt: exempt, LastLoginStep: time.Duration(n.cfg.Auth.LastLoginStep),
+		CacheTTL: offWhenZero(time.Duration(n.cfg.Auth.CacheLifetime)), CacheSize: n.cfg.Auth.CacheSize, Log: n.log,
 	})
 	if err != nil {
 		return fmt.Errorf("make authentication service: %w", err)
 	}
-	n.mailboxes = mailbox.New(mailbox.Options{Store: n.engine, Bus: n.bus, Log: n.log, Quota: n.quotaLimit})
+	n.mailboxes = mailbox.New(mailbox.Options{Store: n.engine, Bus: n.bus, Log: n.log, Quota: n.quotaLimit, MaxMailboxes: n.cfg.MaxMailboxes})
 	n.receiver = draft.New(draft.Options{Dir: n.cfg.Store.Path, MemoryMax: n.cfg.Store.SpoolMB << 20})
 	n.delivery = delivery.New(delivery.Options{Directory: n.accounts, Mailboxes: n.mailboxes, Receiver: n.receiver, Counter: n.limits, Log: n.log})
 	n.api, err = n.makeAPI(n.cfg.API, n.log)
@@ -129,11 +137,23 @@ func (n *Node) makeServices() error {
 
 // offWhenZero turns "0 is off" of the configuration into the services' "negative
 // is off, 0 is the default".
-func offWhenZero[T int64 | time.Duration](v T) T {
+func offWhenZero[T int | int64 | time.Duration](v T) T {
 	if v == 0 {
 		return -1
 	}
 	return v
+}
+
+func prefixes(texts []string) ([]netip.Prefix, error) {
+	out := make([]netip.Prefix, 0, len(texts))
+	for _, text := range texts {
+		p, err := config.ParsePrefix(text)
+		if err != nil {
+			return nil, fmt.Errorf("ipExempt in [auth]: %w", err)
+		}
+		out = append(out, p)
+	}
+	return out, nil
 }
 
 // API is the HTTP API as a handler, for those who call it without a listener.

@@ -23,6 +23,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"time"
 )
 
@@ -30,21 +31,39 @@ import (
 // it: who uses it has accepted it by its fingerprint.
 const selfSignedFor = 10 * 365 * 24 * time.Hour
 
-// Certificate is a certificate with where it came from.
+// Certificate is a certificate with where it came from. It is safe for concurrent
+// use; Reload takes a new one from the same files.
 type Certificate struct {
-	tls.Certificate
-	SelfSigned bool
-	File       string // of the certificate
+	SelfSigned        bool
+	keyFile, certFile string
+	pair              atomic.Pointer[tls.Certificate]
 }
 
 // Load reads a key and a certificate chain in PEM.
 func Load(keyFile, certFile string) (*Certificate, error) {
-	c, err := tls.LoadX509KeyPair(certFile, keyFile)
-	if err != nil {
-		return nil, fmt.Errorf("load TLS certificate %s with key %s: %w", certFile, keyFile, err)
+	c := &Certificate{keyFile: keyFile, certFile: certFile}
+	if err := c.Reload(); err != nil {
+		return nil, err
 	}
-	return &Certificate{Certificate: c, File: certFile}, nil
+	return c, nil
 }
+
+// Reload reads the files again. New connections get what is in them now; with an
+// error everything stays as it is.
+func (c *Certificate) Reload() error {
+	pair, err := tls.LoadX509KeyPair(c.certFile, c.keyFile)
+	if err != nil {
+		return fmt.Errorf("load TLS certificate %s with key %s: %w", c.certFile, c.keyFile, err)
+	}
+	c.pair.Store(&pair)
+	return nil
+}
+
+// File is the name of the file of the certificate.
+func (c *Certificate) File() string { return c.certFile }
+
+// Expires is the end of the certificate's validity.
+func (c *Certificate) Expires() time.Time { return c.pair.Load().Leaf.NotAfter }
 
 // SelfSigned returns the pair kept in dir, making it for the given host names and
 // addresses when there is none. It is never replaced.
@@ -65,14 +84,21 @@ func SelfSigned(dir string, hosts []string) (*Certificate, error) {
 }
 
 // Config returns the settings for servers: TLS 1.2 and up.
-func (c *Certificate) Config() *tls.Config {
-	return &tls.Config{Certificates: []tls.Certificate{c.Certificate}, MinVersion: tls.VersionTLS12}
+func (c *Certificate) Config() *tls.Config { return c.ConfigFrom(tls.VersionTLS12) }
+
+// ConfigFrom is Config with another least version, one of crypto/tls; below TLS 1.2
+// there is none.
+func (c *Certificate) ConfigFrom(minVersion uint16) *tls.Config {
+	return &tls.Config{
+		MinVersion:     max(minVersion, tls.VersionTLS12),
+		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return c.pair.Load(), nil },
+	}
 }
 
 // Fingerprint is the SHA-256 of the certificate as colon-separated hexadecimal
 // digits, as clients show it.
 func (c *Certificate) Fingerprint() string {
-	sum := sha256.Sum256(c.Certificate.Certificate[0])
+	sum := sha256.Sum256(c.pair.Load().Certificate[0])
 	var parts []string
 	for _, b := range sum {
 		parts = append(parts, strings.ToUpper(hex.EncodeToString([]byte{b})))
@@ -118,10 +144,23 @@ func makePair(certFile, keyFile string, hosts []string) error {
 	return writePEM(certFile, "CERTIFICATE", der, 0o644)
 }
 
+// writePEM writes a file that is there whole or not at all, also after a crash:
+// half a key would be in the way of every later start.
 func writePEM(file, kind string, der []byte, mode fs.FileMode) error {
-	tmp := file + ".tmp"
-	if err := os.WriteFile(tmp, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), mode); err != nil {
+	f, err := os.CreateTemp(filepath.Dir(file), filepath.Base(file)+".*.tmp")
+	if err != nil {
 		return err
 	}
-	return os.Rename(tmp, file)
+	defer os.Remove(f.Name()) // it is gone when all went well
+	_, err = f.Write(pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}))
+	if err == nil {
+		err = f.Chmod(mode)
+	}
+	if err == nil {
+		err = f.Sync()
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
+		return err
+	}
+	return os.Rename(f.Name(), file)
 }

@@ -291,7 +291,10 @@ func diskCode(err error) mail.Code {
 func diskError(doing string, err error) error {
 	code := diskCode(err)
 	public := "the mail store is not available"
-	if code == mail.CodeNoSpace {
+	switch {
+	case errors.Is(err, syscall.EROFS), errors.Is(err, os.ErrPermission):
+		public = "the mail store cannot write to its disk"
+	case code == mail.CodeNoSpace:
 		public = "there is no space left for mail"
 	}
 	return mail.WrapError(code, public, fmt.Errorf("%s: %w", doing, err))
