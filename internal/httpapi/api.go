@@ -44,6 +44,7 @@ type Options struct {
 	EventPoll    time.Duration // how often a stream looks without a hint; 5 s
 	EventTimeout time.Duration // greatest life of an event stream; 30 min
 	MaxStreams   int           // event streams at once; 10,000
+	UserStreams  int           // event streams of one user at once; 100
 }
 
 func (o *Options) setDefaults() {
@@ -82,6 +83,9 @@ func (o *Options) setDefaults() {
 	}
 	if o.MaxStreams <= 0 {
 		o.MaxStreams = 10000
+	}
+	if o.UserStreams <= 0 {
+		o.UserStreams = 100
 	}
 }
 

@@ -51,29 +51,50 @@ func (c *call) readBody(ctx context.Context, query *object) (release func(), err
 		}
 		return nothing, nil
 	}
-	release, err = c.reserve(ctx)
+	held := &slotReader{ctx: ctx, r: body, slots: c.api.large, free: c.api.opt.MaxParams}
+	params, err := c.bodyParams(held, media, opts["boundary"])
 	if err != nil {
-		return nothing, err
-	}
-	params, err := c.bodyParams(body, media, opts["boundary"])
-	if err != nil {
-		release()
+		held.release()
 		return nothing, err
 	}
 	c.merge(query, params)
-	return release, nil
+	return held.release, nil
 }
 
-// reserve waits for one of the slots of large bodies when this may be one.
-func (c *call) reserve(ctx context.Context) (func(), error) {
-	if n := c.r.ContentLength; !c.route.Raw || n >= 0 && n <= c.api.opt.MaxParams {
-		return func() {}, nil
+// slotReader waits for one of the slots of large bodies as soon as it has read more
+// than what needs none: who announces a large body and does not send it takes no slot.
+type slotReader struct {
+	ctx   context.Context
+	r     io.Reader
+	slots chan struct{}
+	free  int64 // octets that may be read without a slot
+	taken bool
+}
+
+// Read reads at most up to the octet from which on a slot is needed.
+func (s *slotReader) Read(p []byte) (int, error) {
+	if s.free == 0 && !s.taken {
+		select {
+		case s.slots <- struct{}{}:
+			s.taken = true
+		case <-s.ctx.Done():
+			return 0, s.ctx.Err()
+		}
 	}
-	select {
-	case c.api.large <- struct{}{}:
-		return func() { <-c.api.large }, nil
-	case <-ctx.Done():
-		return nil, ctx.Err()
+	if !s.taken && int64(len(p)) > s.free {
+		p = p[:s.free]
+	}
+	n, err := s.r.Read(p)
+	if !s.taken {
+		s.free -= int64(n)
+	}
+	return n, err
+}
+
+func (s *slotReader) release() {
+	if s.taken {
+		s.taken = false
+		<-s.slots
 	}
 }
 
@@ -160,22 +181,18 @@ func readError(err error) error {
 	return newError(http.StatusBadRequest, "InvalidContent", "The request body could not be read").because(err)
 }
 
-// minBodyRate is the least average rate in octets a second at which a body of
-// known length must come: bodies hold memory and slots while they do.
+// minBodyRate is the least average rate in octets a second at which a body must
+// come: bodies hold memory and slots while they do.
 const minBodyRate = 64 << 10
 
 // timedBody is the body with a limit of its size, of the pause between two
 // reads, and of the whole time.
 func (c *call) timedBody(limit int64) io.ReadCloser {
-	term := c.api.opt.BodyTimeout
-	if n := c.r.ContentLength; n > 0 {
-		term = min(term, c.api.opt.ReadTimeout+time.Duration(n/minBodyRate)*time.Second)
-	}
 	return &timedReader{
 		ReadCloser: http.MaxBytesReader(c.w, c.r.Body, limit),
 		ctl:        http.NewResponseController(c.w),
 		pause:      c.api.opt.ReadTimeout,
-		end:        time.Now().Add(term),
+		end:        time.Now().Add(c.api.opt.BodyTimeout),
 	}
 }
 
@@ -184,11 +201,16 @@ type timedReader struct {
 	ctl   *http.ResponseController
 	pause time.Duration
 	end   time.Time
+	// waited is the time that was spent waiting for the client, who sent n octets.
+	waited time.Duration
+	n      int64
 }
 
-// Read gives the client a new term for each piece.
+// Read gives the client a new term for each piece, within what the rate leaves.
 func (t *timedReader) Read(p []byte) (int, error) {
-	next := time.Now().Add(t.pause)
+	start := time.Now()
+	left := t.pause + time.Duration(t.n)*time.Second/minBodyRate - t.waited
+	next := start.Add(min(t.pause, left))
 	if next.After(t.end) {
 		next = t.end
 	}
@@ -196,6 +218,7 @@ func (t *timedReader) Read(p []byte) (int, error) {
 		return 0, fmt.Errorf("set read deadline: %w", err)
 	}
 	n, err := t.ReadCloser.Read(p)
+	t.waited, t.n = t.waited+time.Since(start), t.n+int64(n)
 	if errors.Is(err, io.EOF) {
 		// The connection may carry another request, which has its own term. After
 		// any other error the deadline stays: the server still reads the rest.

@@ -154,6 +154,20 @@ type messagePage struct {
 	keys  []dateKey
 	total int64
 	more  bool
+	extra int64 // octets of what is shown on request
+}
+
+// maxPageExtra bounds the metadata and header fields on a page, in octets. A page
+// that has so much ends early.
+const maxPageExtra = 16 << 20
+
+// full reports whether nothing more fits on a page of limit results.
+func (p *messagePage) full(limit int) bool { return len(p.items) == limit || p.extra > maxPageExtra }
+
+// errPageTooLarge is for pages that cannot end early: their messages are known before
+// they are read.
+func errPageTooLarge() *Error {
+	return newError(http.StatusBadRequest, "PageTooLarge", "The results are too large for one page, ask for fewer")
 }
 
 func (p *messagePage) add(mbox mail.MailboxID, row *store.Row, opt itemOptions) error {
@@ -163,6 +177,12 @@ func (p *messagePage) add(mbox mail.MailboxID, row *store.Row, opt itemOptions) 
 	}
 	p.items = append(p.items, item)
 	p.keys = append(p.keys, dateKey{row.InternalDate, row.UID})
+	if opt.meta {
+		p.extra += int64(len(row.MetaData))
+	}
+	if opt.headers {
+		p.extra += int64(len(row.Header))
+	}
 	return nil
 }
 
@@ -194,7 +214,7 @@ func (a *API) messagePage(ctx context.Context, box *mail.Mailbox, in *listMessag
 		if in.Unseen != nil && *in.Unseen == row.Flags.Has(mail.Seen) {
 			continue
 		}
-		if len(page.items) == in.Limit {
+		if page.full(in.Limit) {
 			page.more = true
 			break
 		}
@@ -211,7 +231,7 @@ func (a *API) messagePage(ctx context.Context, box *mail.Mailbox, in *listMessag
 // threadPage reads one page with a single message of each thread: the first in
 // the order of the list. The whole mailbox has to be looked at.
 func (a *API) threadPage(ctx context.Context, box *mail.Mailbox, in *listMessagesIn, pos *position, from dateKey) (messagePage, error) {
-	q := store.FetchQuery{Fields: store.FieldMeta, Order: store.ByDateDescending}
+	q := store.FetchQuery{Order: store.ByDateDescending}
 	if in.Order.Ascending {
 		q.Order = store.ByDate
 	}
@@ -252,16 +272,20 @@ func (a *API) fillPage(ctx context.Context, acct mail.AccountID, mbox mail.Mailb
 	for i, k := range keys {
 		uids[i] = k.uid
 	}
-	var got messagePage
+	got := messagePage{extra: page.extra}
 	q := store.FetchQuery{UIDs: mail.UIDSetOf(uids...), Fields: opt.fields()}
 	for row, err := range a.opt.Mailboxes.Fetch(ctx, acct, mbox, q) {
 		if err != nil {
 			return fmt.Errorf("read messages: %w", err)
 		}
+		if got.full(-1) {
+			return errPageTooLarge()
+		}
 		if err := got.add(mbox, row, opt); err != nil {
 			return err
 		}
 	}
+	page.extra = got.extra
 	for _, k := range keys {
 		i := slices.IndexFunc(got.keys, func(g dateKey) bool { return g.uid == k.uid })
 		if i < 0 {
@@ -324,9 +348,6 @@ func (a *API) lookAtThreads(ctx context.Context, acct mail.AccountID, items []me
 func (a *API) lookAtMailbox(ctx context.Context, acct mail.AccountID, mbox mail.MailboxID, t *threadFacts, counters, drafts bool) error {
 	var found []mail.UID
 	q := store.FetchQuery{}
-	if counters {
-		q.Fields = store.FieldMeta
-	}
 	for row, err := range a.opt.Mailboxes.Fetch(ctx, acct, mbox, q) {
 		if err != nil {
 			return fmt.Errorf("count threads: %w", err)

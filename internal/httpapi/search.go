@@ -184,7 +184,7 @@ func (a *API) searchMessages(ctx context.Context, _ *call, in *searchIn) (search
 	if err != nil {
 		return searchReply{}, err
 	}
-	hits, err := a.find(ctx, in.User, &in.searchParams, in.CollapseThreads)
+	hits, err := a.find(ctx, in.User, &in.searchParams)
 	if err != nil {
 		return searchReply{}, err
 	}
@@ -268,7 +268,7 @@ func firstOfThreads(hits []hit) []hit {
 }
 
 // find runs a search over the mailboxes of an account.
-func (a *API) find(ctx context.Context, acct mail.AccountID, p *searchParams, threads bool) ([]hit, error) {
+func (a *API) find(ctx context.Context, acct mail.AccountID, p *searchParams) ([]hit, error) {
 	c := p.condition()
 	if c == nil {
 		return nil, nil
@@ -281,7 +281,7 @@ func (a *API) find(ctx context.Context, acct mail.AccountID, p *searchParams, th
 	}
 	var hits []hit
 	for _, b := range boxes {
-		hits, err = a.findIn(ctx, acct, b, c(b), threads, hits)
+		hits, err = a.findIn(ctx, acct, b, c(b), hits)
 		if err != nil && mail.CodeOf(err) != mail.CodeNoMailbox {
 			return nil, err
 		}
@@ -289,7 +289,7 @@ func (a *API) find(ctx context.Context, acct mail.AccountID, p *searchParams, th
 	return hits, nil
 }
 
-func (a *API) findIn(ctx context.Context, acct mail.AccountID, b *mail.Mailbox, q search.Query, threads bool, hits []hit) ([]hit, error) {
+func (a *API) findIn(ctx context.Context, acct mail.AccountID, b *mail.Mailbox, q search.Query, hits []hit) ([]hit, error) {
 	prog, err := search.Compile(q, search.Limits{})
 	if err != nil {
 		return nil, mail.WrapError(mail.CodeInvalid, "The search is too complex", err)
@@ -302,11 +302,7 @@ func (a *API) findIn(ctx context.Context, acct mail.AccountID, b *mail.Mailbox, 
 	for _, f := range found {
 		uids = uids.Append(f.UID)
 	}
-	fq := store.FetchQuery{UIDs: uids}
-	if threads {
-		fq.Fields = store.FieldMeta
-	}
-	for row, err := range a.opt.Mailboxes.Fetch(ctx, acct, b.ID, fq) {
+	for row, err := range a.opt.Mailboxes.Fetch(ctx, acct, b.ID, store.FetchQuery{UIDs: uids}) {
 		if err != nil {
 			return hits, fmt.Errorf("read what was found: %w", err)
 		}
@@ -326,11 +322,13 @@ func (a *API) items(ctx context.Context, acct mail.AccountID, hits []hit, opt it
 		uid  mail.UID
 	}
 	got := map[ref]messageItem{}
+	extra := int64(0)
 	for mbox, keys := range byBox {
-		var page messagePage
+		page := messagePage{extra: extra}
 		if err := a.fillPage(ctx, acct, mbox, &page, keys, opt); err != nil && mail.CodeOf(err) != mail.CodeNoMailbox {
 			return nil, err
 		}
+		extra = page.extra
 		for _, item := range page.items {
 			got[ref{mbox, item.ID}] = item
 		}
@@ -378,7 +376,7 @@ func (a *API) applySearch(ctx context.Context, c *call, in *applySearchIn) (sche
 		return scheduledReply{}, err
 	}
 	reply := scheduledReply{success: ok(), Scheduled: a.newID()}
-	hits, err := a.find(ctx, in.User, &in.searchParams, false)
+	hits, err := a.find(ctx, in.User, &in.searchParams)
 	if err != nil && mail.CodeOf(err) == mail.CodeNoAccount {
 		return reply, nil
 	}

@@ -12,6 +12,7 @@ import (
 
 	"mallard/internal/auth"
 	"mallard/internal/event"
+	"mallard/internal/limit"
 	"mallard/internal/mail"
 	"mallard/internal/store"
 )
@@ -117,12 +118,11 @@ func (a *API) followUpdates(ctx context.Context, c *call, in *updatesIn) (stream
 	if _, err := a.opt.Accounts.Get(ctx, in.User); err != nil {
 		return streamed{}, err
 	}
-	select {
-	case a.streams <- struct{}{}:
-		defer func() { <-a.streams }()
-	default:
-		return streamed{}, newError(http.StatusServiceUnavailable, "TooManyStreams", "Too many event streams are open")
+	leave, err := a.enterStream(ctx, in.User)
+	if err != nil {
+		return streamed{}, err
 	}
+	defer leave()
 	// Subscribed first: what happens while the journal is read is not missed.
 	sub, err := a.opt.Mailboxes.Subscribe(ctx, in.User)
 	if err != nil {
@@ -146,6 +146,27 @@ func (a *API) followUpdates(ctx context.Context, c *call, in *updatesIn) (stream
 		return streamed{}, err
 	}
 	return streamed{}, nil
+}
+
+// enterStream takes a place among the streams of all and of one user, who cannot take
+// the places of others.
+func (a *API) enterStream(ctx context.Context, user mail.AccountID) (leave func(), err error) {
+	full := newError(http.StatusServiceUnavailable, "TooManyStreams", "Too many event streams are open")
+	release, err := a.opt.Limits.Acquire(ctx, limit.GroupUpdates, user.String(), a.opt.UserStreams)
+	if mail.CodeOf(err) == mail.CodeLimit && err != nil {
+		return nil, full.because(err)
+	}
+	if err != nil { // the places of all are left
+		a.log.WarnContext(ctx, "count event streams", "account", user, "error", err)
+		release = func() {}
+	}
+	select {
+	case a.streams <- struct{}{}:
+		return func() { <-a.streams; release() }, nil
+	default:
+		release()
+		return nil, full
+	}
 }
 
 // errStreamEnd ends a stream without a fault.
@@ -175,6 +196,9 @@ func (s *stream) run(ctx context.Context, sub event.Subscription, replay bool) e
 		case <-s.api.closing:
 			return errStreamEnd
 		case <-idle.C:
+			if err := s.stillWelcome(ctx); err != nil {
+				return err
+			}
 			if err := s.idle(); err != nil {
 				return err
 			}
@@ -222,7 +246,7 @@ func (s *stream) live(ctx context.Context, events []event.Event) error {
 }
 
 // stillWelcome ends a stream whose token is no longer valid: sessions end when a
-// password changes, and this is one.
+// password changes or a token is revoked, and this is one.
 func (s *stream) stillWelcome(ctx context.Context) error {
 	if s.c.caller.token == "" {
 		return nil

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"mallard/internal/account"
+	"mallard/internal/limit"
 	"mallard/internal/mail"
 )
 
@@ -212,5 +213,79 @@ func TestUpdatesLimit(t *testing.T) {
 	f.want(": idling 1")
 	if r := w.call("GET", "/users/"+a.ID.String()+"/updates", ""); r.status != http.StatusServiceUnavailable {
 		t.Errorf("got %d %s", r.status, r.body)
+	}
+}
+
+// One user cannot take the streams of others.
+func TestUpdatesLimitOfUser(t *testing.T) {
+	w := newWorld(t, func(o *worldOptions) { o.api.UserStreams = 2 })
+	a, _ := w.user("ann")
+	b, _ := w.user("bob")
+	base := startServer(t, w)
+	path := "/users/" + a.ID.String() + "/updates"
+	first := w.follow(t, base, path)
+	first.want(": idling 1")
+	w.follow(t, base, path).want(": idling 1")
+	if r := w.call("GET", path, ""); r.status != http.StatusServiceUnavailable || !strings.Contains(r.body, "TooManyStreams") {
+		t.Errorf("the third stream: %d %s", r.status, r.body)
+	}
+	w.follow(t, base, "/users/"+b.ID.String()+"/updates").want(": idling 1")
+	must(t, first.resp.Body.Close())
+	for end := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+		if n, err := w.limits.Held(context.Background(), limit.GroupUpdates, a.ID.String()); err == nil && n == 1 {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatal("the place of a stream that ended is not given back")
+		}
+	}
+	w.follow(t, base, path).want(": idling 1")
+}
+
+// A token that was revoked does not go on reading.
+func TestUpdatesEndWithRevokedToken(t *testing.T) {
+	w := newWorld(t, func(o *worldOptions) { o.api.EventIdle = 5 * time.Millisecond })
+	a, _ := w.user("ann")
+	token := w.token(a)
+	f := w.follow(t, startServer(t, w), "/users/me/updates", "X-Access-Token", token)
+	f.want(": idling 1")
+	f.want(": idling 2")
+	must(t, w.tokens.Revoke(context.Background(), token))
+	for e := f.next(); e != ""; e = f.next() {
+		if !strings.HasPrefix(e, ": idling") {
+			t.Errorf("got %s", e)
+		}
+	}
+}
+
+// Streams tell what became junk and what no longer is.
+func TestUpdatesJunk(t *testing.T) {
+	w := newWorld(t)
+	a, inbox := w.user("ann")
+	junk, err := w.mailboxes.Lookup(context.Background(), a.ID, "Junk")
+	must(t, err)
+	w.put(a.ID, inbox, "Subject: x\r\n\r\ny\r\n", "")
+	f := w.follow(t, startServer(t, w), "/users/"+a.ID.String()+"/updates")
+	f.want(": idling 1")
+	move := func(from, to mail.MailboxID) string {
+		t.Helper()
+		path := "/users/" + a.ID.String() + "/mailboxes/" + from.String() + "/messages"
+		if r := w.call("PUT", path, `{"message": "1:*", "moveTo": "`+to.String()+`"}`); r.status != 200 {
+			t.Fatal(r.body)
+		}
+		for {
+			if e := f.next(); strings.Contains(e, `"EXISTS"`) {
+				return e
+			}
+		}
+	}
+	if e := move(inbox, junk.ID); !strings.Contains(e, "\"junk\": 1,\ndata:   \"mailbox\": \""+junk.ID.String()) {
+		t.Errorf("into Junk: %s", e)
+	}
+	if e := move(junk.ID, inbox); !strings.Contains(e, "\"junk\": -1,\n") {
+		t.Errorf("out of Junk: %s", e)
+	}
+	if e := move(inbox, inbox); strings.Contains(e, "junk") {
+		t.Errorf("within INBOX: %s", e)
 	}
 }

@@ -3,6 +3,9 @@ package limit
 // GroupIMAP is the group of the IMAP connections of an account; the key is the account's id.
 const GroupIMAP = "imap"
 
+// GroupUpdates is the group of the event streams of an account; the key is the account's id.
+const GroupUpdates = "updates"
+
 // The keys of counters. An account or address is given by its id in hexadecimal.
 
 // FailedLogins is the key for the failed logins of an account, or of the normal form of a user name that does not exist.

@@ -371,7 +371,7 @@ const (
 	FieldTree
 	FieldSummary
 	FieldHeader
-	FieldMeta // MetaData, Info, Expires, ThreadID, SavedDate
+	FieldMeta // MetaData, Info, Expires, SavedDate
 	FieldBody // makes Row.Open cheap
 )
 

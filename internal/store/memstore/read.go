@@ -145,8 +145,9 @@ func rowOf(m *message, f store.Fields) *store.Row {
 	if f&(store.FieldTree|store.FieldHeader|store.FieldBody) != 0 {
 		row.PrefixLen = int64(len(m.prefix))
 	}
+	row.ThreadID = m.threadID
 	if f&store.FieldMeta != 0 {
-		row.ThreadID, row.SavedDate, row.Expires = m.threadID, m.saved, m.expires
+		row.SavedDate, row.Expires = m.saved, m.expires
 		row.MetaData, row.Info = m.metaData, m.info
 	}
 	return row

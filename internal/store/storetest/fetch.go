@@ -88,7 +88,7 @@ func ignoreUnasked(fields store.Fields, want, got *store.Row) {
 		want.PrefixLen = got.PrefixLen
 	}
 	if fields&store.FieldMeta == 0 {
-		want.ThreadID, want.Expires, want.MetaData, want.Info = got.ThreadID, got.Expires, got.MetaData, got.Info
+		want.Expires, want.MetaData, want.Info = got.Expires, got.MetaData, got.Info
 	}
 }
 
