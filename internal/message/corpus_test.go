@@ -44,7 +44,7 @@ func TestCorpus(t *testing.T) {
 func corpusFiles(t testing.TB) []string {
 	t.Helper()
 	names, err := filepath.Glob("testdata/corpus/*.eml")
-	if err != nil || len(names) < 60 {
+	if err != nil || len(names) < 100 {
 		t.Fatalf("corpus has %d messages: %v", len(names), err)
 	}
 	return names

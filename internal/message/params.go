@@ -10,26 +10,29 @@ import (
 // unquoted values with spaces, comments, unterminated quotes.
 func parseMediaType(s string, maxParams int) (value string, params []Param) {
 	s = skipCFWS(s)
-	i := 0
-	for i < len(s) && !isSpace(s[i]) && s[i] != ';' && s[i] != '(' {
-		i++
-	}
+	i := typeEnd(s)
 	value = s[:i]
 	s = skipCFWS(s[i:])
 	// "text / plain" is legal CFWS between tokens.
 	if strings.HasPrefix(s, "/") || strings.HasSuffix(value, "/") {
-		j := 0
 		if strings.HasPrefix(s, "/") {
 			s = skipCFWS(s[1:])
 			value += "/"
 		}
-		for j < len(s) && !isSpace(s[j]) && s[j] != ';' && s[j] != '(' {
-			j++
-		}
+		j := typeEnd(s)
 		value += s[:j]
 		s = s[j:]
 	}
 	return value, parseParams(s, maxParams)
+}
+
+// typeEnd is where a type or one half of it ends: also at a comma, which makes
+// a list in broken headers.
+func typeEnd(s string) int {
+	if i := strings.IndexAny(s, " \t\r\n;(,"); i >= 0 {
+		return i
+	}
+	return len(s)
 }
 
 func parseParams(s string, maxParams int) []Param {
@@ -45,7 +48,7 @@ func parseParams(s string, maxParams int) []Param {
 			continue
 		}
 		i := 0
-		for i < len(s) && s[i] != '=' && s[i] != ';' && s[i] != '"' && !isSpace(s[i]) {
+		for i < len(s) && s[i] != '=' && s[i] != ';' && s[i] != '"' && s[i] != '(' && !isSpace(s[i]) {
 			i++
 		}
 		name := s[:i]
