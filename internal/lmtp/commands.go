@@ -155,6 +155,9 @@ func (s *session) rcpt(ctx context.Context, args string) {
 	case path == "":
 		s.reject(501, "5.1.3", "The recipient is empty")
 		return
+	case !strings.Contains(path, "@"):
+		s.reject(501, "5.1.3", "The recipient has no domain")
+		return
 	case len(params) > 0:
 		s.reject(555, "5.5.4", fmt.Sprintf("Parameter %q is not supported", params[0]))
 		return
@@ -209,8 +212,8 @@ func (s *session) startTLS(ctx context.Context, args string) {
 const maxPath = 998 - len("Return-Path: <>")
 
 // parsePath reads "FROM:<path> params" (RFC 5321, 4.1.2). A source route is
-// dropped, as its appendix C allows; angle brackets may be missing. wrong is the
-// text of the reply when the syntax is.
+// dropped, as its appendix C allows. wrong is the text of the reply when the
+// syntax is.
 func parsePath(args, keyword string) (path string, params []string, wrong string) {
 	if len(args) < len(keyword) || !strings.EqualFold(args[:len(keyword)], keyword) {
 		return "", nil, "Syntax: " + keyword + "<address>"
@@ -219,17 +222,16 @@ func parsePath(args, keyword string) (path string, params []string, wrong string
 	if !utf8.ValidString(rest) {
 		return "", nil, "The address is not valid UTF-8"
 	}
-	if strings.HasPrefix(rest, "<") {
-		end := closingBracket(rest)
-		if end < 0 {
-			return "", nil, "The address has no closing bracket"
-		}
-		path, rest = rest[1:end], rest[end+1:]
-		if rest != "" && rest[0] != ' ' {
-			return "", nil, "A space must follow the address"
-		}
-	} else if path, rest, _ = strings.Cut(rest, " "); path == "" {
+	if !strings.HasPrefix(rest, "<") {
 		return "", nil, "Syntax: " + keyword + "<address>"
+	}
+	end := closingBracket(rest)
+	if end < 0 {
+		return "", nil, "The address has no closing bracket"
+	}
+	path, rest = rest[1:end], rest[end+1:]
+	if rest != "" && rest[0] != ' ' {
+		return "", nil, "A space must follow the address"
 	}
 	if strings.HasPrefix(path, "@") {
 		if _, after, ok := strings.Cut(path, ":"); ok {

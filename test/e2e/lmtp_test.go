@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 
 	"mallard/test/e2e/harness"
@@ -101,5 +103,53 @@ func TestSwaksTooLarge(t *testing.T) {
 	}
 	if r := swaks(t, s, "Subject: fits\r\n\r\n"+strings.Repeat(line, 1<<19/len(line)), u.Address); r.Status != 0 {
 		t.Errorf("half of the limit was refused\n%s%s", r.Out, r.Err)
+	}
+}
+
+// Many deliveries at once to a mailbox that is nearly full: what was acknowledged is there, the rest was refused, and the
+// quota holds.
+func TestRaceToTheQuota(t *testing.T) {
+	harness.OnlyMallard(t)
+	s := harness.Start(t, harness.Options{})
+	const quota = 30_000
+	u := s.User("nearly", quota)
+	var acked, refused atomic.Int32
+	var wg sync.WaitGroup
+	for c := range 8 {
+		wg.Go(func() {
+			for n := range 20 {
+				sender, err := harness.NewSender(s.LMTP)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				err = sender.Send("a@example.net", u.Address, harness.Message(20*c+n))
+				sender.Close()
+				switch {
+				case err == nil:
+					acked.Add(1)
+				case strings.HasPrefix(err.Error(), "552"):
+					refused.Add(1)
+				default:
+					t.Errorf("refused with %v", err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	got := s.Login(u).Messages("INBOX")
+	size := 0
+	for _, m := range got {
+		size += len(m)
+	}
+	if len(got) != int(acked.Load()) || size > quota || refused.Load() == 0 {
+		t.Errorf("%d acknowledged, %d refused, %d stored, %d octets of %d", acked.Load(), refused.Load(), len(got), size, quota)
+	}
+	var answer struct {
+		Limits struct{ Quota struct{ Used int } }
+	}
+	s.Call("GET", "/users/"+u.ID, nil, &answer)
+	if answer.Limits.Quota.Used != size {
+		t.Errorf("%d octets are accounted for, %d are stored", answer.Limits.Quota.Used, size)
 	}
 }
