@@ -36,7 +36,7 @@ type Config struct {
 // Store configures the embedded engine.
 type Store struct {
 	Path           string   `toml:"path" doc:"directory of the mail store; it is made when it is not there. A relative path starts in the working directory"`
-	CacheMB        int      `toml:"cacheMB" range:"8..1048576" doc:"memory for the cache of the database in MiB"`
+	CacheMB        int      `toml:"cacheMB" range:"0..1048576" doc:"memory for the cache of the database in MiB; 0: a sixteenth of the memory, at least 64 and at most 512"`
 	MemTableMB     int      `toml:"memTableMB" range:"4..1024" doc:"memory for changes that are not yet in a table of the database, in MiB"`
 	SpoolMB        int      `toml:"spoolMB" range:"1..64" doc:"messages above this size in MiB wait in a file instead of memory while they are received"`
 	CachedAccounts int      `toml:"cachedAccounts" range:"100..10000000" doc:"accounts that are kept in memory with the counters of their mailboxes"`
@@ -210,7 +210,7 @@ func Default() *Config {
 		MaxStorage: 1024, MaxRecipients: 2000, MaxForwards: 2000, MaxMailboxes: 1500,
 		ShutdownTimeout: Duration(5 * time.Second),
 		Store: Store{
-			Path: "mallard-data", CacheMB: 128, MemTableMB: 64, SpoolMB: 1, CachedAccounts: 10000, MinFreeMB: 128,
+			Path: "mallard-data", MemTableMB: 16, SpoolMB: 1, CachedAccounts: 10000, MinFreeMB: 128,
 			FlagDelay: Duration(200 * time.Millisecond), JournalAge: Duration(12 * time.Hour), ThreadAge: Duration(180 * 24 * time.Hour),
 		},
 		IMAP: IMAP{

@@ -56,7 +56,7 @@ func TestErrorsNameFileLineAndWhatIsAllowed(t *testing.T) {
 		{"[log]\nlevel = \"loud\"\n", "", []string{"mallard.toml:2: log.level: \"loud\" is not allowed; use one of debug, info, warn, error"}},
 		{"[log]\nformat = \"xml\"\n", "", []string{"mallard.toml:2", "text, json"}},
 		{"[tls]\nminVersion = \"1.0\"\n", "", []string{"mallard.toml:2", "1.2, 1.3"}},
-		{"[store]\ncacheMB = 1\n", "", []string{"mallard.toml:2: store.cacheMB: 1 is out of range; use 8 to"}},
+		{"[store]\nmemTableMB = 1\n", "", []string{"mallard.toml:2: store.memTableMB: 1 is out of range; use 4 to"}},
 		{"[store]\npath = \"\"\n", "", []string{"mallard.toml:2: store.path: a directory is needed"}},
 		{"[tls]\nkey = \"a\"\n", "", []string{"mallard.toml:2: tls.key", "go together"}},
 		{"[tls]\ncert = \"a\"\n", "", []string{"mallard.toml:2: tls.cert", "go together"}},

@@ -37,7 +37,7 @@ func (s *Store) databaseOptions() *pebble.Options {
 	compactions := s.opt.Compactions
 	o := &pebble.Options{
 		FS:                          s.guard,
-		Cache:                       pebble.NewCache(s.opt.CacheSize),
+		Cache:                       pebble.NewCache(s.cacheSize()),
 		MemTableSize:                uint64(s.opt.MemTableSize),
 		MemTableStopWritesThreshold: 4,
 		L0CompactionThreshold:       4,
@@ -53,9 +53,11 @@ func (s *Store) databaseOptions() *pebble.Options {
 		Logger:                      pebbleLogger{s.log},
 		EventListener:               s.listener(),
 	}
+	// A table of content refers to the files of all that was written since, as hashes
+	// have no order: at a small depth compactions would rewrite content all the time.
 	o.Experimental.ValueSeparationPolicy = func() pebble.ValueSeparationPolicy {
 		return pebble.ValueSeparationPolicy{
-			Enabled: true, MinimumSize: separateFrom, MaxBlobReferenceDepth: 10,
+			Enabled: true, MinimumSize: separateFrom, MaxBlobReferenceDepth: 200,
 			RewriteMinimumAge: 5 * time.Minute, TargetGarbageRatio: 0.3,
 		}
 	}
@@ -76,15 +78,21 @@ func (s *Store) databaseOptions() *pebble.Options {
 	return o
 }
 
+// cacheSize is what Pebble is told: it takes the write buffers that it holds, one in
+// use and one to be used again, out of the room of the cache.
+func (s *Store) cacheSize() int64 { return s.opt.CacheSize + 2*s.opt.MemTableSize }
+
 // compressionProfile compresses documents and content well and the small rows of
 // tables fast: the former are written once, the latter again by each compaction.
 // Pebble keeps blocks in its cache as they are uncompressed, so that what is read
 // often costs nothing; values of our own that were compressed would cost each time.
+// Blocks that hardly shrink, such as pictures, are kept as they are.
 func compressionProfile() *block.CompressionProfile {
 	p := *block.BalancedCompression
 	p.Name = "Mail"
 	p.DataBlocks = block.FastestCompression.DataBlocks
 	p.AdaptiveReductionCutoffPercent = 0
+	p.MinReductionPercent = 12
 	return &p
 }
 

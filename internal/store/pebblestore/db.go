@@ -132,6 +132,7 @@ func (s *Store) apply(b *pebble.Batch, o *pebble.WriteOptions) (err error) {
 			err = unknownError(err)
 		}
 	}()
+	size := b.Len() // the batch may be used again as soon as it is applied
 	if o.Sync {
 		err = s.db.ApplyNoSyncWait(b, o)
 	} else {
@@ -140,6 +141,7 @@ func (s *Store) apply(b *pebble.Batch, o *pebble.WriteOptions) (err error) {
 	if err != nil {
 		return diskError("apply a change", err)
 	}
+	s.logged.Add(int64(size))
 	return nil
 }
 

@@ -41,6 +41,7 @@ type Store struct {
 	directory sync.Mutex
 	counts    directoryCounts
 
+	logged  atomic.Int64 // octets applied since the last flush that the store asked for
 	running atomic.Int64
 	closed  atomic.Bool
 	idle    chan struct{} // has a value when running became zero after closed was set
@@ -114,6 +115,7 @@ func (s *Store) open(ctx context.Context) error {
 	if !s.opt.ReadOnly {
 		s.jobs.Go(s.syncLoop)
 		s.jobs.Go(s.maintain)
+		s.jobs.Go(s.flushStill)
 	}
 	return nil
 }

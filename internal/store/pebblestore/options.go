@@ -29,7 +29,7 @@ type Options struct {
 	// CacheSize bounds the cache of database blocks, in octets. Default 128 MiB.
 	CacheSize int64
 	// MemTableSize is the size of a write buffer of the database, in octets; up
-	// to four of them can be in memory. Default 32 MiB.
+	// to four of them can be in memory, and six logs of this size on the disk. Default 16 MiB.
 	MemTableSize int64
 	// CachedAccounts is how many accounts are kept in memory with their
 	// mailboxes' counters. Default 10,000.
@@ -82,7 +82,7 @@ func (o Options) withDefaults() (Options, error) {
 		o.Now = time.Now
 	}
 	setDefault(&o.CacheSize, 128<<20)
-	setDefault(&o.MemTableSize, 32<<20)
+	setDefault(&o.MemTableSize, 16<<20)
 	setDefault(&o.CachedAccounts, 10_000)
 	setDefault(&o.Compactions, max(1, runtime.GOMAXPROCS(0)/2))
 	setDefault(&o.MinFree, 128<<20)

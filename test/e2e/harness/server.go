@@ -136,6 +136,7 @@ func Binary(t testing.TB) string {
 		}
 		build.path = filepath.Join(dir, "mallard")
 		cmd := exec.Command("go", "build", "-o", build.path, "./cmd/mallard")
+		cmd.Env = append(os.Environ(), "CGO_ENABLED=0") // as the released program is built
 		cmd.Dir = Root()
 		if out, err := cmd.CombinedOutput(); err != nil {
 			build.err = fmt.Errorf("go build ./cmd/mallard: %w\n%s", err, out)
