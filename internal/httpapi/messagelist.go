@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"mallard/internal/mail"
-	"mallard/internal/message"
 	"mallard/internal/store"
 )
 
@@ -292,87 +291,6 @@ func (a *API) fillPage(ctx context.Context, acct mail.AccountID, mbox mail.Mailb
 			continue // expunged meanwhile
 		}
 		page.items, page.keys = append(page.items, got.items[i]), append(page.keys, k)
-	}
-	return nil
-}
-
-// decorate adds what is known only after a look at all mailboxes of the account.
-func (a *API) decorate(ctx context.Context, acct mail.AccountID, items []messageItem, counters, drafts, collapsed bool) error {
-	if len(items) == 0 || !counters && !drafts {
-		return nil
-	}
-	t, err := a.lookAtThreads(ctx, acct, items, counters, drafts)
-	if err != nil {
-		return err
-	}
-	for i := range items {
-		if counters {
-			n := t.count[items[i].Thread]
-			items[i].ThreadCount = &n
-		}
-		if drafts {
-			has := t.repliedTo[items[i].MessageID] && items[i].MessageID != ""
-			if collapsed {
-				has = t.drafts[items[i].Thread]
-			}
-			items[i].HasDrafts = &has
-		}
-	}
-	return nil
-}
-
-// threadFacts are facts about the threads of a page.
-type threadFacts struct {
-	count     map[mail.ThreadID]int
-	drafts    map[mail.ThreadID]bool
-	repliedTo map[string]bool // by Message-ID: there is a draft of a reply
-}
-
-func (a *API) lookAtThreads(ctx context.Context, acct mail.AccountID, items []messageItem, counters, drafts bool) (threadFacts, error) {
-	t := threadFacts{count: map[mail.ThreadID]int{}, drafts: map[mail.ThreadID]bool{}, repliedTo: map[string]bool{}}
-	for _, item := range items {
-		t.count[item.Thread] = 0
-	}
-	boxes, err := a.opt.Mailboxes.List(ctx, acct)
-	if err != nil {
-		return t, err
-	}
-	for _, b := range boxes {
-		if err := a.lookAtMailbox(ctx, acct, b.ID, &t, counters, drafts); err != nil && mail.CodeOf(err) != mail.CodeNoMailbox {
-			return t, err
-		}
-	}
-	return t, nil
-}
-
-func (a *API) lookAtMailbox(ctx context.Context, acct mail.AccountID, mbox mail.MailboxID, t *threadFacts, counters, drafts bool) error {
-	var found []mail.UID
-	q := store.FetchQuery{}
-	for row, err := range a.opt.Mailboxes.Fetch(ctx, acct, mbox, q) {
-		if err != nil {
-			return fmt.Errorf("count threads: %w", err)
-		}
-		if _, wanted := t.count[row.ThreadID]; wanted && counters {
-			t.count[row.ThreadID]++
-		}
-		if row.Flags.Has(mail.Draft) && drafts {
-			found = append(found, row.UID)
-		}
-	}
-	if len(found) == 0 {
-		return nil
-	}
-	q = store.FetchQuery{UIDs: mail.UIDSetOf(found...), Fields: itemFields}
-	for row, err := range a.opt.Mailboxes.Fetch(ctx, acct, mbox, q) {
-		if err != nil {
-			return fmt.Errorf("look at drafts: %w", err)
-		}
-		t.drafts[row.ThreadID] = true
-		if sum, err := message.DecodeSummary(row.Summary); err == nil {
-			for _, id := range message.MessageIDs(sum.InReplyTo) {
-				t.repliedTo[id] = true
-			}
-		}
 	}
 	return nil
 }

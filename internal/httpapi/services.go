@@ -75,6 +75,8 @@ type Mailboxes interface {
 	Search(ctx context.Context, acct mail.AccountID, mbox mail.MailboxID, p *search.Program) ([]mailbox.Found, error)
 	Expunge(ctx context.Context, acct mail.AccountID, mbox mail.MailboxID, uids mail.UIDSet, onlyDeleted bool) (*store.ExpungeResult, error)
 
+	Thread(ctx context.Context, acct mail.AccountID, thread mail.ThreadID) iter.Seq2[store.ThreadMember, error]
+
 	Subscribe(ctx context.Context, acct mail.AccountID) (event.Subscription, error)
 	JournalHead(ctx context.Context, acct mail.AccountID) (mail.JournalID, error)
 	ReadJournal(ctx context.Context, acct mail.AccountID, after mail.JournalID, limit int) ([]store.JournalEntry, error)

@@ -86,6 +86,11 @@ func (s *Service) Move(ctx context.Context, acct mail.AccountID, from, to mail.M
 	return res, nil
 }
 
+// Thread yields the messages of a conversation, see store.Messages.Thread.
+func (s *Service) Thread(ctx context.Context, acct mail.AccountID, thread mail.ThreadID) iter.Seq2[store.ThreadMember, error] {
+	return s.store.Thread(ctx, acct, thread)
+}
+
 // Expunge removes messages, see store.Messages.Expunge.
 func (s *Service) Expunge(ctx context.Context, acct mail.AccountID, mbox mail.MailboxID, uids mail.UIDSet, onlyDeleted bool) (*store.ExpungeResult, error) {
 	res, err := s.store.Expunge(ctx, acct, mbox, uids, onlyDeleted)

@@ -277,6 +277,11 @@ type Messages interface {
 	// leaves out a message that does; an engine without an index yields the whole set.
 	MayContain(ctx context.Context, acct mail.AccountID, mbox mail.MailboxID, uids mail.UIDSet, needles [][]byte) iter.Seq2[mail.UID, error]
 
+	// Thread yields the messages of a conversation in all mailboxes of the account, in no
+	// order; none for a conversation that is not known. It costs what the conversation
+	// is large, not what the mailboxes are. Errors (as the last pair): NoAccount.
+	Thread(ctx context.Context, acct mail.AccountID, thread mail.ThreadID) iter.Seq2[ThreadMember, error]
+
 	// Changes returns what happened in a mailbox after since, as state: applying
 	// it to a copy that has everything up to since, or to a newer one, gives the
 	// mailbox as of ChangeSet.To. Messages become visible in the order of their
@@ -438,6 +443,12 @@ type Body interface {
 	// fails with Invalid before it writes anything. An error of w is in the chain.
 	WriteRange(w io.Writer, off, n int64) error
 	Close() error
+}
+
+// ThreadMember is where a message of a conversation is.
+type ThreadMember struct {
+	Mailbox mail.MailboxID
+	UID     mail.UID
 }
 
 // FlagUpdate changes flags of a set of messages.

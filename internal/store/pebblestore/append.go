@@ -170,7 +170,7 @@ func (c *change) insert(box *boxChange, uid mail.UID, h *hot, x *extra) {
 
 // insertAs is insert with the command of the journal entry.
 func (c *change) insertAs(box *boxChange, uid mail.UID, h *hot, x *extra, cmd byte) {
-	var key [dateKeySize]byte
+	var key [memberKeySize]byte
 	var value [hotSize + 128]byte
 	h.bits &^= hotHasExtra
 	if !x.empty() {
@@ -179,6 +179,7 @@ func (c *change) insertAs(box *boxChange, uid mail.UID, h *hot, x *extra, cmd by
 	}
 	set(c.batch, appendUIDKey(key[:0], tabHot, c.acct.id, box.id, uid), h.append(value[:0]))
 	set(c.batch, appendDateKey(key[:0], c.acct.id, box.id, h.date, uid), nil)
+	set(c.batch, appendMemberKey(key[:0], c.acct.id, h.thread, box.id, uid), nil)
 	box.count(h, 1)
 	c.head.used += h.size
 	c.noteMessage(cmd, box.id, uid, h, false)

@@ -48,6 +48,8 @@ type accountCheck struct {
 	where string
 	head  accountHead
 	used  int64
+	// members is how many messages were found.
+	members int64
 	// emails are the documents that messages use; true when the content was found
 	// whole already.
 	emails map[mail.EmailID]bool
@@ -74,6 +76,9 @@ func (a *accountCheck) run() error {
 	}
 	if a.used != a.head.used {
 		a.problem(a.where, "it uses %d octets, %d are counted", a.used, a.head.used)
+	}
+	if err := a.conversations(); err != nil {
+		return err
 	}
 	if err := a.documents(); err != nil {
 		return err
@@ -152,6 +157,10 @@ func (b *boxCheck) message(uid mail.UID, value []byte) error {
 	if ok, err := b.has(appendDateKey(nil, b.accountCheck.id, b.id, h.date, uid)); err != nil || !ok {
 		b.problem(where, "it is missing in the index by date")
 	}
+	if ok, err := b.has(appendMemberKey(nil, b.accountCheck.id, h.thread, b.id, uid)); err != nil || !ok {
+		b.problem(where, "it is missing in the index by conversation")
+	}
+	b.members++
 	if h.bits&hotHasExtra != 0 {
 		b.extra(where, uid)
 	}
@@ -290,6 +299,30 @@ func (b *boxCheck) sum(acct mail.AccountID, uid mail.UID, prefix int64) (sum uin
 		return 0, err
 	}
 	return h.Sum64(), nil
+}
+
+// conversations looks for entries of the index by conversation without a message.
+func (a *accountCheck) conversations() error {
+	entries := int64(0)
+	err := a.each(a.where, accountKey(tabMember, a.id), func(key, _ []byte) error {
+		_, box, uid, ok := memberOf(key)
+		if !ok {
+			a.problem(a.where, "a key of the index by conversation has %d octets", len(key))
+			return nil
+		}
+		if a.deletingBox[box] {
+			return nil
+		}
+		entries++
+		if there, err := a.has(uidKey(tabHot, a.id, box, uid)); err != nil || !there {
+			a.problem(a.where, "the index by conversation has message %d of mailbox %s, which does not exist", uid, box)
+		}
+		return nil
+	})
+	if err == nil && entries > a.members {
+		a.problem(a.where, "the index by conversation has %d entries for %d messages", entries, a.members)
+	}
+	return err
 }
 
 // documents looks for documents, texts and signatures that no message uses.

@@ -156,9 +156,10 @@ func (c *change) remove(box *boxChange, uid mail.UID, h *hot) {
 }
 
 func (c *change) removeRows(box mail.MailboxID, uid mail.UID, h *hot) {
-	var key [dateKeySize]byte
+	var key [memberKeySize]byte
 	del(c.batch, appendUIDKey(key[:0], tabHot, c.acct.id, box, uid))
 	del(c.batch, appendDateKey(key[:0], c.acct.id, box, h.date, uid))
+	del(c.batch, appendMemberKey(key[:0], c.acct.id, h.thread, box, uid))
 	if h.bits&hotHasExtra != 0 {
 		del(c.batch, appendUIDKey(key[:0], tabExtra, c.acct.id, box, uid))
 	}

@@ -15,7 +15,7 @@ import (
 // formatVersion is the version of the layout of keys, values and files. It grows
 // with every change that an older version could not read, together with an entry
 // in migrations.
-const formatVersion = 1
+const formatVersion = 2
 
 const (
 	formatFile = "FORMAT"
@@ -32,10 +32,10 @@ const (
 // must be able to run again after it was interrupted anywhere, and after it ended.
 type migration func(ctx context.Context, s *Store) error
 
-// migrations are the steps of upgrades by the version that they start from. Version 1
-// is the first, so there are none yet; version n+1 needs an entry n.
+// migrations are the steps of upgrades by the version that they start from: version
+// n+1 needs an entry n.
 func migrations() map[int]migration {
-	return map[int]migration{}
+	return map[int]migration{1: indexMembers}
 }
 
 // lock is the lock on the directory.

@@ -65,9 +65,18 @@ func (r *rig) upgradedTo(version int) error {
 }
 
 // upgradable is a closed store of version 1 with a message.
-func upgradable(t *testing.T) (*rig, *vfs.MemFS) {
+func upgradable(t *testing.T) (*rig, *vfs.MemFS) { return closedStore(t, 1) }
+
+// closedStore is a closed store of a version with a message.
+func closedStore(t *testing.T, version int) (*rig, *vfs.MemFS) {
 	mem := vfs.NewCrashableMem()
-	r := newRig(t, mem)
+	r := &rig{TB: t, ctx: context.Background(), fs: mem}
+	o := options(mem)
+	o.version = version
+	s, err := Open(r.ctx, o)
+	r.must(err)
+	r.s = s
+	r.createAccount("user")
 	r.append(r.inbox, newMessage("old", "text", randomBytes(200<<10, 1)), "")
 	r.close()
 	return r, mem
@@ -89,7 +98,7 @@ func TestUpgradeStepByStep(t *testing.T) {
 		o := options(mem)
 		o.ReadOnly = readOnly
 		_, err := Open(r.ctx, o)
-		if err == nil || !strings.Contains(err.Error(), "its format is version 4, this program knows up to 1: it was written by a newer version") {
+		if err == nil || !strings.Contains(err.Error(), fmt.Sprintf("its format is version 4, this program knows up to %d: it was written by a newer version", formatVersion)) {
 			t.Errorf("a newer store, read only %v: %v", readOnly, err)
 		}
 	}
@@ -228,7 +237,7 @@ func TestOpenRefuses(t *testing.T) {
 		}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			r, mem := upgradable(t)
+			r, mem := closedStore(t, formatVersion)
 			r.must(tt.damage(r, mem))
 			for _, readOnly := range []bool{true, false} {
 				o := options(mem)

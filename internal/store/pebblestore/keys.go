@@ -40,6 +40,7 @@ const (
 	tabTombstone   = 't' // mailbox, modseq -> removed UIDs
 	tabJournal     = 'j' // modseq, index -> journal entries
 	tabThread      = 'h' // hash -> thread, day
+	tabMember      = 'n' // thread, mailbox, uid -> nothing
 	tabDocument    = 'd' // email -> document
 	tabText        = 'b' // email -> text
 	tabSignature   = 's' // email -> signature
@@ -60,7 +61,9 @@ const (
 	emailSize   = ownedSize + idSize
 	hotKeySize  = boxKeySize + 4
 	dateKeySize = boxKeySize + 8 + 4
-	refKeySize  = 1 + 32 + 2*idSize
+	// memberKeySize is the greatest size of a key with a UID.
+	memberKeySize = boxKeySize + idSize + 4
+	refKeySize    = 1 + 32 + 2*idSize
 )
 
 // accountKey is a key with an account alone: a row of a table, or the prefix of
@@ -140,6 +143,25 @@ func sharingKey(acct mail.AccountID, email mail.EmailID, box mail.MailboxID, uid
 
 func threadKey(acct mail.AccountID, h [16]byte) []byte {
 	return append(accountKey(tabThread, acct), h[:]...)
+}
+
+// appendMemberKey is the key of the index by conversation.
+func appendMemberKey(b []byte, acct mail.AccountID, thread mail.ThreadID, box mail.MailboxID, uid mail.UID) []byte {
+	b = append(appendAccountKey(b, tabMember, acct), thread[:]...)
+	return binary.BigEndian.AppendUint32(append(b, box[:]...), uint32(uid))
+}
+
+// memberPrefix is what the keys of a conversation begin with.
+func memberPrefix(acct mail.AccountID, thread mail.ThreadID) []byte {
+	return append(accountKey(tabMember, acct), thread[:]...)
+}
+
+// memberOf reads a key of the index by conversation.
+func memberOf(key []byte) (thread mail.ThreadID, box mail.MailboxID, uid mail.UID, ok bool) {
+	if len(key) != memberKeySize {
+		return thread, box, 0, false
+	}
+	return mail.ThreadID(key[ownedSize : ownedSize+idSize]), mail.MailboxID(key[ownedSize+idSize : ownedSize+2*idSize]), keyUID(key), true
 }
 
 func hashKey(tab byte, h hash) []byte { return append([]byte{tab}, h[:]...) }

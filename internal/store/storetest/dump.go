@@ -77,6 +77,9 @@ func (st *state) addAccount(ctx context.Context, s store.Store, a *mail.Account,
 			emails[r.EmailID], ids[r.ID] = bs.Content[i], true
 		}
 	}
+	if err := sameThreads(ctx, s, a.ID, st.Mailboxes[len(st.Mailboxes)-len(boxes):]); err != nil {
+		return err
+	}
 	if used != a.StorageUsed {
 		return fmt.Errorf("StorageUsed is %d, the mailboxes hold %d octets", a.StorageUsed, used)
 	}

@@ -104,6 +104,7 @@ func groups() []group {
 		{"Search", searchCases()},
 		{"Threads", threadCases()},
 		{"Journal", journalCases()},
+		{"Conversation", conversationCases()},
 		{"Registry", registryCases()},
 		{"Errors", errorCases()},
 		{"Aliasing", aliasingCases()},
