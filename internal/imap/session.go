@@ -157,6 +157,7 @@ func (s *session) setWaiting(on bool) (stopped bool) {
 
 // end releases what the session holds.
 func (s *session) end() {
+	s.w.Abandon(func() { _ = s.conn.SetWriteDeadline(time.Unix(1, 0)) })
 	s.deselect()
 	if s.events != nil {
 		s.events.Close()

@@ -38,12 +38,15 @@ var largeBuffers = sync.Pool{New: func() any {
 var ErrLiteralLength = errors.New("imap: literal does not have its announced length")
 
 // Encoder writes responses. Data is buffered until Flush, or until there is
-// much of it. The first error stays: everything after it is dropped, and Err
-// and Flush return it. Used by one goroutine at a time.
+// much of it; long answers are written while they are made. The first error stays:
+// everything after it is dropped, and Err and Flush return it. Used by one goroutine
+// at a time; Flush or Abandon must be called in the end.
 type Encoder struct {
 	w     io.Writer
 	buf   []byte
 	large *[encoderFlush + encoderSpare]byte // what buf is a part of, or nil
+	long  bool                               // a large buffer was written since Flush
+	ahead *ahead                             // writes while buf is being filled, or nil
 	utf8  bool
 	err   error
 	lit   LiteralWriter
@@ -60,13 +63,17 @@ func (e *Encoder) UTF8() bool { return e.utf8 }
 
 // Reset makes the Encoder write to w, as after STARTTLS or COMPRESS. What was
 // not flushed is lost; errors stay.
-func (e *Encoder) Reset(w io.Writer) { e.w, e.buf = w, e.buf[:0] }
+func (e *Encoder) Reset(w io.Writer) {
+	e.settle()
+	e.w, e.buf = w, e.buf[:0]
+}
 
 // Err returns the first error.
 func (e *Encoder) Err() error { return e.err }
 
 // Flush writes what is buffered, and lets go of a large buffer.
 func (e *Encoder) Flush() error {
+	e.settle()
 	e.writeOut(e.buf)
 	e.buf = e.buf[:0]
 	if e.large != nil {
@@ -116,7 +123,12 @@ func (e *Encoder) took(dst []byte) {
 	if len(dst) < encoderFlush {
 		return
 	}
+	if e.long && e.large != nil && e.err == nil {
+		e.handOver(dst)
+		return
+	}
 	e.writeOut(dst)
+	e.long = true
 	if e.buf = dst[:0]; e.large != nil {
 		e.buf = e.large[:0] // dst may have outgrown it
 	}
@@ -254,7 +266,7 @@ func (l *LiteralWriter) Write(p []byte) (int, error) {
 		e.enlarge()
 	}
 	for len(p) > 0 {
-		if len(e.buf) == 0 && len(p) >= encoderFlush {
+		if len(e.buf) == 0 && len(p) >= encoderFlush && e.ahead == nil {
 			e.writeOut(p)
 			break
 		}

@@ -1,0 +1,103 @@
+package imapwire
+
+import (
+	"io"
+	"sync/atomic"
+)
+
+// ahead writes buffers in a goroutine of its own while the next one is being filled,
+// so that a long answer is read from the store and taken by the network at the same
+// time. It holds at most two buffers besides the one that is being filled.
+type ahead struct {
+	w      io.Writer
+	full   chan fullBuffer
+	done   chan struct{}
+	failed atomic.Bool
+	err    error // of the writer; to be read when failed is set
+}
+
+// fullBuffer is data to be written. Large, when not nil, is the buffer that it is in.
+type fullBuffer struct {
+	data  []byte
+	large *[encoderFlush + encoderSpare]byte
+}
+
+func newAhead(w io.Writer) *ahead {
+	a := &ahead{w: w, full: make(chan fullBuffer, 1), done: make(chan struct{})}
+	go a.run()
+	return a
+}
+
+// run writes until the channel is closed. After an error the rest is dropped.
+func (a *ahead) run() {
+	defer close(a.done)
+	for b := range a.full {
+		if !a.failed.Load() {
+			if _, err := a.w.Write(b.data); err != nil {
+				a.err = err
+				a.failed.Store(true)
+			}
+		}
+		if b.large != nil {
+			largeBuffers.Put(b.large)
+		}
+	}
+}
+
+// failure returns the error of the writer so far.
+func (a *ahead) failure() error {
+	if a.failed.Load() {
+		return a.err
+	}
+	return nil
+}
+
+// stop waits until everything is written, or has failed.
+func (a *ahead) stop() error {
+	close(a.full)
+	<-a.done
+	return a.failure()
+}
+
+// handOver gives a full buffer away and takes another one.
+func (e *Encoder) handOver(dst []byte) {
+	if e.ahead == nil {
+		e.ahead = newAhead(e.w)
+	}
+	if e.err = e.ahead.failure(); e.err != nil {
+		e.buf = e.large[:0]
+		return
+	}
+	b := fullBuffer{data: dst}
+	if &dst[0] == &e.large[0] { // else dst has outgrown it
+		b.large = e.large
+		e.large = largeBuffers.Get().(*[encoderFlush + encoderSpare]byte)
+	}
+	e.ahead.full <- b
+	e.buf = e.large[:0]
+}
+
+// settle ends writing ahead.
+func (e *Encoder) settle() {
+	e.long = false
+	if e.ahead == nil {
+		return
+	}
+	if err := e.ahead.stop(); e.err == nil {
+		e.err = err
+	}
+	e.ahead = nil
+}
+
+// Abandon ends the Encoder without writing what is buffered. Interrupt is called when
+// something is being written at the moment; it must make the writer return.
+func (e *Encoder) Abandon(interrupt func()) {
+	if e.ahead != nil {
+		interrupt()
+	}
+	e.settle()
+	if e.large != nil {
+		largeBuffers.Put(e.large)
+	}
+	e.large, e.buf = nil, nil
+}
