@@ -267,11 +267,11 @@ func TestSlow(t *testing.T) {
 		begin string
 		reply string
 	}{
-		"rate of DATA": {lmtp.Options{ReadTimeout: 50 * time.Millisecond, MinRate: 1e6}, "DATA\r\n", "421 4.4.2"},
-		"rate of BDAT": {lmtp.Options{ReadTimeout: 50 * time.Millisecond, MinRate: 1e6}, "BDAT 5000 LAST\r\n", "421 4.4.2"},
+		"rate of DATA": {lmtp.Options{ReadTimeout: 500 * time.Millisecond, MinRate: 1e6}, "DATA\r\n", "421 4.4.2"},
+		"rate of BDAT": {lmtp.Options{ReadTimeout: 500 * time.Millisecond, MinRate: 1e6}, "BDAT 5000 LAST\r\n", "421 4.4.2"},
 		"time of DATA": {lmtp.Options{MaxDataTime: 50 * time.Millisecond}, "DATA\r\n", "421 4.4.2"},
 		"time of BDAT": {lmtp.Options{MaxDataTime: 50 * time.Millisecond}, "BDAT 5000 LAST\r\n", "421 4.4.2"},
-		"command":      {lmtp.Options{ReadTimeout: 50 * time.Millisecond}, "", "421 4.4.2"},
+		"command":      {lmtp.Options{ReadTimeout: 500 * time.Millisecond}, "", "421 4.4.2"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -294,10 +294,10 @@ func TestSlow(t *testing.T) {
 	t.Run("fast enough", func(t *testing.T) {
 		t.Parallel()
 		w := newWorld(t)
-		c := dial(t, lmtp.New(lmtp.Options{Backend: w.delivery, ReadTimeout: 100 * time.Millisecond, MinRate: 10}))
+		c := dial(t, lmtp.New(lmtp.Options{Backend: w.delivery, ReadTimeout: time.Second, MinRate: 10}))
 		c.begin(jane)
 		c.say("DATA", "354")
-		trickle(c, strings.Repeat("x", 60)+"\r\n.\r\n") // takes three times ReadTimeout
+		trickle(c, strings.Repeat("x", 400)+"\r\n.\r\n") // takes twice ReadTimeout
 		c.want("250 2.0.0 Message stored")
 	})
 }
@@ -511,4 +511,21 @@ func TestManyRecipients(t *testing.T) {
 	}
 	c.want("421 4.7.0")
 	<-c.done
+}
+
+// A client that talks and never listens is left alone after WriteTimeout.
+func TestNeverReads(t *testing.T) {
+	c := dial(t, lmtp.New(lmtp.Options{Backend: newWorld(t).delivery, WriteTimeout: 50 * time.Millisecond}))
+	go func() {
+		for {
+			if _, err := io.WriteString(c.conn, strings.Repeat("NOOP\r\n", 1000)); err != nil {
+				return
+			}
+		}
+	}()
+	select {
+	case <-c.done:
+	case <-time.After(20 * time.Second):
+		t.Fatal("the session goes on")
+	}
 }

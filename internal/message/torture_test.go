@@ -81,7 +81,7 @@ func TestTorture(t *testing.T) {
 				len(AppendSummary(nil, &s)) + len(m.Header)
 			total := after.TotalAlloc - before.TotalAlloc
 			t.Logf("%d octets: %d allocated, %d kept, %d of text", size, total, kept, text)
-			if total > 32<<20 {
+			if raceFactor == 1 && total > 32<<20 { // the race detector makes variables escape
 				t.Errorf("%d octets are allocated", total)
 			}
 			if kept > 5<<20 {
