@@ -35,6 +35,9 @@ func (s Signature) MayContain(needle []byte) bool {
 	return true
 }
 
+// Valid reports whether the signature is of a known form. Any other knows nothing.
+func (s Signature) Valid() bool { return s.bitmap() != nil }
+
 // bitmap returns the bitmap of a signature of a known form, or nil.
 func (s Signature) bitmap() []byte {
 	if len(s) < signatureHeader || s[0] != signatureVersion || s[1] < minBitmapLog || s[1] > maxBitmapLog ||

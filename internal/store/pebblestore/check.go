@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
+	"slices"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -39,9 +41,10 @@ type checker struct {
 	snap   *pebble.Snapshot
 	report CheckReport
 	reader reader
+	runs   meta
 	// deleting are accounts and mailboxes whose rows are being removed.
 	deletingAccount map[mail.AccountID]bool
-	deletingBox     map[mail.MailboxID]bool
+	deletingBoxes   map[mail.AccountID][]mail.MailboxID
 }
 
 // Check verifies the whole store: every row of the database with its checksums,
@@ -57,7 +60,7 @@ func (s *Store) Check(ctx context.Context, o CheckOptions) (*CheckReport, error)
 	defer s.leave()
 	c := &checker{
 		s: s, ctx: ctx, o: o, report: CheckReport{Counts: map[string]int64{}},
-		deletingAccount: map[mail.AccountID]bool{}, deletingBox: map[mail.MailboxID]bool{},
+		deletingAccount: map[mail.AccountID]bool{}, deletingBoxes: map[mail.AccountID][]mail.MailboxID{},
 	}
 	start := time.Now()
 	s.blobs.readers.begin(&c.reader)
@@ -76,7 +79,7 @@ func (s *Store) Check(ctx context.Context, o CheckOptions) (*CheckReport, error)
 
 func (c *checker) run() error {
 	for _, step := range []func() error{
-		c.deletions, c.directory, c.accounts, c.contentRows, c.contentFiles, c.references, c.rows,
+		c.meta, c.deletions, c.directory, c.accounts, c.content, c.references, c.notes, c.rows, c.files,
 	} {
 		if err := step(); err != nil {
 			return err
@@ -122,7 +125,7 @@ func (c *checker) each(what string, prefix []byte, f func(key, value []byte) err
 		}
 	}
 	if err := it.Close(); err != nil {
-		if !pebble.IsCorruptionError(err) {
+		if !isDamage(err) {
 			return readError("check "+what, err)
 		}
 		c.problem(what, "rows cannot be read: %v", err)
@@ -154,79 +157,61 @@ func (c *checker) has(key []byte) (bool, error) {
 	return true, closer.Close()
 }
 
+// meta checks the record of runs.
+func (c *checker) meta() error {
+	value, err := c.get([]byte{tabMeta})
+	if err == nil && value == nil {
+		err = errNoRuns
+	}
+	if err == nil {
+		c.runs, err = decodeMeta(value)
+	}
+	if err == nil && (c.runs.epoch == 0 || len(c.runs.crashed) > 0 && slices.Max(c.runs.crashed) > c.runs.epoch) {
+		err = fmt.Errorf("%w: run %d", errValue, c.runs.epoch)
+	}
+	if err != nil {
+		c.problem("the store", "the record of runs cannot be read: %v", err)
+		c.runs.epoch = math.MaxUint64 // one problem is enough
+	}
+	return nil
+}
+
 // deletions notes what is being removed in the background.
 func (c *checker) deletions() error {
-	return c.each("deletions", []byte{tabDeletion}, func(key, _ []byte) error {
+	return c.each("deletions", []byte{tabDeletion}, func(key, value []byte) error {
 		if len(key) != 1+2*idSize {
 			c.problem("deletions", "a key has %d octets", len(key))
 			return nil
 		}
 		acct, box := mail.AccountID(key[1:1+idSize]), mail.MailboxID(key[1+idSize:])
+		if _, err := decodeKept(value); err != nil || len(value) > 0 && !box.IsZero() {
+			c.problem(fmt.Sprintf("account %s", acct), "the record of its deletion cannot be decoded: %v", err)
+		}
 		if box.IsZero() {
 			c.deletingAccount[acct] = true
-		} else {
-			c.deletingBox[box] = true
+			return c.mustNotExist(idKey(tabAccount, acct), fmt.Sprintf("account %s", acct), "it is noted as deleted")
 		}
-		return nil
-	})
-}
-
-// directory checks the names of accounts and addresses against their rows.
-func (c *checker) directory() error {
-	c.progress("names and addresses", 0, 0, "")
-	err := c.each("usernames", []byte{tabUsername}, func(key, value []byte) error {
-		c.count("usernames")
-		if len(value) != idSize {
-			c.problem("username "+string(key[1:]), "the row has %d octets", len(value))
-			return nil
-		}
-		return c.mustExist(idKey(tabAccount, mail.AccountID(value)), "username "+string(key[1:]), "its account is missing")
-	})
-	if err != nil {
-		return err
-	}
-	err = c.each("addresses", []byte{tabAddressView}, func(key, value []byte) error {
-		c.count("addresses")
-		a, err := decodeAddress(value)
-		if err != nil {
-			c.problem("address "+string(key[1:]), "the row cannot be decoded: %v", err)
-			return nil
-		}
-		if a.View != string(key[1:]) {
-			c.problem("address "+a.Address, "it stands under the name %q", key[1:])
-		}
-		if a.Account.IsZero() {
-			return nil
-		}
-		return c.mustExist(idKey(tabAccount, a.Account), "address "+a.Address, "its account is missing")
-	})
-	if err != nil {
-		return err
-	}
-	return c.each("addresses by id", []byte{tabAddress}, func(key, value []byte) error {
-		return c.mustExist(textKey(tabAddressView, string(value)), fmt.Sprintf("address %x", key[1:]), "its row is missing")
+		c.deletingBoxes[acct] = append(c.deletingBoxes[acct], box)
+		return c.mustNotExist(boxKey(tabMailbox, acct, box), fmt.Sprintf("mailbox %s of account %s", box, acct), "it is noted as deleted")
 	})
 }
 
 func (c *checker) mustExist(key []byte, where, text string) error {
+	return c.existence(key, true, where, text)
+}
+
+func (c *checker) mustNotExist(key []byte, where, text string) error {
+	return c.existence(key, false, where, text)
+}
+
+func (c *checker) existence(key []byte, want bool, where, text string) error {
 	ok, err := c.has(key)
 	if err != nil {
 		c.problem(where, "a row cannot be read: %v", err)
 		return nil
 	}
-	if !ok {
+	if ok != want {
 		c.problem(where, "%s", text)
 	}
 	return nil
-}
-
-// rows reads everything there is, so that no checksum of the database is left out.
-func (c *checker) rows() error {
-	return c.each("all rows", nil, func([]byte, []byte) error {
-		c.count("rows")
-		if n := c.report.Counts["rows"]; n%1000 == 0 {
-			c.progress("rows", n, 0, "rows")
-		}
-		return nil
-	})
 }

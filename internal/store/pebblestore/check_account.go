@@ -3,9 +3,7 @@ package pebblestore
 import (
 	"errors"
 	"fmt"
-	"io"
-
-	"github.com/cespare/xxhash/v2"
+	"slices"
 
 	"mallard/internal/mail"
 )
@@ -20,25 +18,62 @@ func (c *checker) accounts() error {
 			return nil
 		}
 		id := mail.AccountID(key[1:])
-		if _, _, err := decodeAccount(value); err != nil {
-			c.problem(fmt.Sprintf("account %s", id), "the row cannot be decoded: %v", err)
-		}
-		if !c.deletingAccount[id] {
-			ids = append(ids, id)
-		}
-		return nil
+		ids = append(ids, id)
+		return c.profile(id, value)
 	})
 	if err != nil {
 		return err
 	}
 	for i, id := range ids {
 		c.progress("accounts", int64(i), int64(len(ids)), "accounts")
-		a := &accountCheck{checker: c, id: id, where: fmt.Sprintf("account %s", id), emails: map[mail.EmailID]bool{}}
+		a := &accountCheck{
+			checker: c, id: id, where: fmt.Sprintf("account %s", id),
+			emails: map[mail.EmailID]emailCheck{}, paths: map[string]bool{},
+		}
 		if err := a.run(); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// profile checks the row of an account.
+func (c *checker) profile(id mail.AccountID, value []byte) error {
+	where := fmt.Sprintf("account %s", id)
+	a, view, err := decodeAccount(value)
+	if err == nil {
+		err = indexMatches(value, index{view, a.Username, a.Address, a.Tags})
+	}
+	if err == nil && a.ID != id {
+		err = fmt.Errorf("%w: it is that of %s", errValue, a.ID)
+	}
+	if err != nil {
+		c.problem(where, "the row cannot be decoded: %v", err)
+		return nil
+	}
+	if owner, err := c.get(textKey(tabUsername, view)); err != nil || string(owner) != string(id[:]) {
+		c.problem(where, "it is not found by its name %q, which has %x (%v)", view, owner, err)
+	}
+	main := a.Address == ""
+	err = c.each(where, accountKey(tabAccountAddr, id), func(key, value []byte) error {
+		name := string(key[ownedSize:])
+		row, err := c.address(name)
+		switch {
+		case err != nil:
+			c.problem(where, "its address %s cannot be read: %v", name, err)
+		case row == nil:
+			c.problem(where, "its address %s does not exist", name)
+		case row.Account != id:
+			c.problem(where, "its address %s belongs to %s", name, row.Account)
+		default:
+			main = main || row.Address == a.Address
+		}
+		return nil
+	})
+	if err == nil && !main {
+		c.problem(where, "its main address %s is none of its addresses", a.Address)
+	}
+	return err
 }
 
 // accountCheck is the check of one account.
@@ -50,9 +85,21 @@ type accountCheck struct {
 	used  int64
 	// members is how many messages were found.
 	members int64
-	// emails are the documents that messages use; true when the content was found
-	// whole already.
-	emails map[mail.EmailID]bool
+	paths   map[string]bool
+	// emails are the documents that messages use.
+	emails map[mail.EmailID]emailCheck
+	// seq is the last mod-sequence that was looked for in the journal, found whether
+	// it is there.
+	seq   uint64
+	found bool
+}
+
+// emailCheck is what is known of a document.
+type emailCheck struct {
+	users  int32 // messages that use it
+	shared int32 // rows of tabSharing
+	seen   bool  // its content was looked at
+	own    bool  // it has a row in tabText
 }
 
 func (a *accountCheck) run() error {
@@ -68,7 +115,14 @@ func (a *accountCheck) run() error {
 		a.problem(a.where, "the record of its state cannot be read: %v", err)
 		return nil
 	}
+	if h := &a.head; h.epoch > a.runs.epoch || h.reserved < h.seq || h.journalFrom > h.seq+1 {
+		a.problem(a.where, "the record of its state makes no sense: %+v in run %d", *h, a.runs.epoch)
+	}
 	err = a.each(a.where, accountKey(tabMailbox, a.id), func(key, value []byte) error {
+		if len(key) != boxKeySize {
+			a.problem(a.where, "the key of a mailbox has %d octets", len(key))
+			return nil
+		}
 		return a.mailbox(mail.MailboxID(key[ownedSize:]), value)
 	})
 	if err != nil {
@@ -77,231 +131,75 @@ func (a *accountCheck) run() error {
 	if a.used != a.head.used {
 		a.problem(a.where, "it uses %d octets, %d are counted", a.used, a.head.used)
 	}
-	if err := a.conversations(); err != nil {
-		return err
-	}
-	if err := a.documents(); err != nil {
-		return err
-	}
-	return a.journal()
-}
-
-// boxCheck is the check of one mailbox.
-type boxCheck struct {
-	*accountCheck
-	id    mail.MailboxID
-	where string
-	head  mailboxHead
-	seen  mailboxHead // counters as found
-	uids  mail.UIDSet
-	last  mail.UID
-}
-
-func (a *accountCheck) mailbox(id mail.MailboxID, value []byte) error {
-	if a.deletingBox[id] {
-		return nil
-	}
-	a.count("mailboxes")
-	b := &boxCheck{accountCheck: a, id: id, where: fmt.Sprintf("mailbox %s of %s", id, a.where)}
-	if p, err := decodeProfile(value); err != nil {
-		b.problem(b.where, "the row cannot be decoded: %v", err)
-	} else {
-		b.where = fmt.Sprintf("mailbox %q of %s", p.path, a.where)
-	}
-	value, err := b.get(boxKey(tabMailboxHead, a.id, id))
-	if err == nil && value == nil {
-		err = errors.New("it is missing")
-	}
-	if err == nil {
-		b.head, err = decodeMailboxHead(value)
-	}
-	if err != nil {
-		b.problem(b.where, "the record of its state cannot be read: %v", err)
-		return nil
-	}
-	if b.head.highest > a.head.seq {
-		b.problem(b.where, "its mod-sequence %d is above that of the account, %d", b.head.highest, a.head.seq)
-	}
-	err = b.each(b.where, boxKey(tabHot, a.id, id), func(key, value []byte) error {
-		return b.message(keyUID(key), value)
-	})
-	if err != nil {
-		return err
-	}
-	b.counters()
-	if err := b.dates(); err != nil {
-		return err
-	}
-	return b.tombstones()
-}
-
-func (b *boxCheck) message(uid mail.UID, value []byte) error {
-	b.count("messages")
-	if n := b.report.Counts["messages"]; n%100 == 0 {
-		b.progress("messages", n, 0, "messages")
-	}
-	where := fmt.Sprintf("message %d of %s", uid, b.where)
-	var h hot
-	if err := h.decode(value); err != nil {
-		b.problem(where, "the record cannot be decoded: %v", err)
-		return nil
-	}
-	b.uids, b.last = b.uids.Append(uid), uid
-	b.tally(&h)
-	if uint64(uid) >= b.head.uidNext {
-		b.problem(where, "its UID is not below the next one, %d", b.head.uidNext)
-	}
-	if h.modseq > b.head.highest {
-		b.problem(where, "its mod-sequence %d is above that of the mailbox, %d", h.modseq, b.head.highest)
-	}
-	if ok, err := b.has(appendDateKey(nil, b.accountCheck.id, b.id, h.date, uid)); err != nil || !ok {
-		b.problem(where, "it is missing in the index by date")
-	}
-	if ok, err := b.has(appendMemberKey(nil, b.accountCheck.id, h.thread, b.id, uid)); err != nil || !ok {
-		b.problem(where, "it is missing in the index by conversation")
-	}
-	b.members++
-	if h.bits&hotHasExtra != 0 {
-		b.extra(where, uid)
-	}
-	return b.content(where, uid, &h)
-}
-
-func (b *boxCheck) tally(h *hot) {
-	b.seen.messages++
-	b.seen.size += h.size
-	b.used += h.size
-	if h.system&mail.Seen == 0 {
-		b.seen.unseen++
-	}
-	if h.system&mail.Deleted != 0 {
-		b.seen.deleted++
-	}
-}
-
-func (b *boxCheck) extra(where string, uid mail.UID) {
-	value, err := b.get(uidKey(tabExtra, b.accountCheck.id, b.id, uid))
-	if err == nil && value == nil {
-		err = errors.New("it is missing")
-	}
-	if err == nil {
-		_, err = decodeExtra(value)
-	}
-	if err != nil {
-		b.problem(where, "its metadata cannot be read: %v", err)
-	}
-}
-
-// counters compares what is counted with what is there.
-func (b *boxCheck) counters() {
-	for _, n := range []struct {
-		what        string
-		have, count int64
-	}{
-		{"messages", b.seen.messages, b.head.messages}, {"unseen messages", b.seen.unseen, b.head.unseen},
-		{"deleted messages", b.seen.deleted, b.head.deleted}, {"octets", b.seen.size, b.head.size},
-	} {
-		if n.have != n.count {
-			b.problem(b.where, "it has %d %s, %d are counted", n.have, n.what, n.count)
+	for _, step := range []func() error{a.leaving, a.sharing, a.conversations, a.documents, a.texts, a.signatures, a.journal, a.threads} {
+		if err := step(); err != nil {
+			return err
 		}
-	}
-}
-
-// dates looks for entries of the index by date without a message.
-func (b *boxCheck) dates() error {
-	entries := int64(0)
-	err := b.each(b.where, boxKey(tabDate, b.accountCheck.id, b.id), func(key, _ []byte) error {
-		entries++
-		if uid := keyUID(key); !b.uids.Contains(uid) {
-			b.problem(b.where, "the index by date has message %d, which does not exist", uid)
-		}
-		return nil
-	})
-	if err == nil && entries > b.seen.messages {
-		b.problem(b.where, "the index by date has %d entries for %d messages", entries, b.seen.messages)
-	}
-	return err
-}
-
-// tombstones checks what is remembered of removed messages.
-func (b *boxCheck) tombstones() error {
-	return b.each(b.where, boxKey(tabTombstone, b.accountCheck.id, b.id), func(key, value []byte) error {
-		if seq := keySeq(key); seq > b.head.highest {
-			b.problem(b.where, "messages were removed at mod-sequence %d, above that of the mailbox, %d", seq, b.head.highest)
-		}
-		set, err := decodeUIDs(value, nil)
-		if err != nil {
-			b.problem(b.where, "the record of removed messages cannot be decoded: %v", err)
-			return nil
-		}
-		for uid := range set.All() {
-			if uint64(uid) >= b.head.uidNext || b.uids.Contains(uid) {
-				b.problem(b.where, "message %d is recorded as removed", uid)
-			}
-		}
-		return nil
-	})
-}
-
-// content re-assembles a message and compares it with its checksum.
-func (b *boxCheck) content(where string, uid mail.UID, h *hot) error {
-	if b.emails[h.email] {
-		return nil // another message with the same content
-	}
-	b.emails[h.email] = false
-	acct := b.accountCheck.id
-	value, err := b.get(emailKey(tabDocument, acct, h.email))
-	if err == nil && value == nil {
-		err = errors.New("it is missing")
-	}
-	var d document
-	if err == nil {
-		err = d.decode(value)
-	}
-	var l layout
-	if err == nil {
-		_, err = l.decode(d.sections[secLayout])
-	}
-	if err != nil {
-		b.problem(where, "its document cannot be read: %v", err)
-		return nil
-	}
-	l.hashes(func(hs hash, _ int64) {
-		if ok, err := b.has(blobRefKey(hs, acct, h.email)); err != nil || !ok {
-			b.problem(where, "its use of content %x is not recorded", hs)
-		}
-	})
-	sum, err := b.sum(acct, uid, d.prefixLen)
-	switch {
-	case mail.CodeOf(err) == mail.CodeNotFound && err != nil, mail.CodeOf(err) == mail.CodeNoMailbox && err != nil:
-		return nil // expunged since the snapshot
-	case mail.CodeOf(err) == mail.CodeCanceled && err != nil:
-		return err
-	case err != nil:
-		b.problem(where, "its text cannot be read: %v", err)
-	case sum != d.checksum:
-		b.problem(where, "its text has checksum %016x, it came with %016x", sum, d.checksum)
-	default:
-		b.emails[h.email] = true
 	}
 	return nil
 }
 
-// sum is the checksum of a message behind its prefix.
-func (b *boxCheck) sum(acct mail.AccountID, uid mail.UID, prefix int64) (sum uint64, err error) {
-	body, err := b.s.Open(b.ctx, acct, b.id, uid)
-	if err != nil {
-		return 0, err
+// leaving counts the messages of mailboxes that are being removed: they still use
+// their documents.
+func (a *accountCheck) leaving() error {
+	for _, box := range a.deletingBoxes[a.id] {
+		err := a.each(a.where, boxKey(tabHot, a.id, box), func(_, value []byte) error {
+			var h hot
+			if h.decode(value) == nil {
+				a.use(h.email)
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
 	}
-	defer func() { err = errors.Join(err, body.Close()) }()
-	h := xxhash.New()
-	if err := body.WriteRange(io.Writer(h), prefix, body.Size()-prefix); err != nil {
-		return 0, err
-	}
-	return h.Sum64(), nil
+	return nil
 }
 
-// conversations looks for entries of the index by conversation without a message.
+func (a *accountCheck) use(email mail.EmailID) {
+	e := a.emails[email]
+	e.users++
+	a.emails[email] = e
+}
+
+// sharing checks who shares documents: without its row a message could lose its
+// document when another goes.
+func (a *accountCheck) sharing() error {
+	prefix := accountKey(tabSharing, a.id)
+	err := a.each(a.where, prefix, func(key, _ []byte) error {
+		if len(key) != len(prefix)+2*idSize+4 {
+			a.problem(a.where, "a key about sharing has %d octets", len(key))
+			return nil
+		}
+		email, box := mail.EmailID(key[len(prefix):]), mail.MailboxID(key[len(prefix)+idSize:])
+		value, err := a.get(uidKey(tabHot, a.id, box, keyUID(key)))
+		var h hot
+		if err == nil && value != nil {
+			err = h.decode(value)
+		}
+		if err != nil || value == nil || h.email != email {
+			a.problem(a.where, "message %d of mailbox %s shares document %s, but does not use it", keyUID(key), box, email)
+			return nil
+		}
+		e := a.emails[email]
+		e.shared++
+		a.emails[email] = e
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	for email, e := range a.emails {
+		if e.shared != e.users && (e.users > 1 || e.shared > 1) {
+			a.problem(a.where, "%d messages share document %s, %d are noted", e.users, email, e.shared)
+		}
+	}
+	return nil
+}
+
+// conversations looks for entries of the index by conversation without a message. That
+// each message has its entry is known.
 func (a *accountCheck) conversations() error {
 	entries := int64(0)
 	err := a.each(a.where, accountKey(tabMember, a.id), func(key, _ []byte) error {
@@ -310,7 +208,7 @@ func (a *accountCheck) conversations() error {
 			a.problem(a.where, "a key of the index by conversation has %d octets", len(key))
 			return nil
 		}
-		if a.deletingBox[box] {
+		if slices.Contains(a.deletingBoxes[a.id], box) {
 			return nil
 		}
 		entries++
@@ -325,36 +223,62 @@ func (a *accountCheck) conversations() error {
 	return err
 }
 
-// documents looks for documents, texts and signatures that no message uses.
-func (a *accountCheck) documents() error {
-	for _, tab := range []struct {
-		tab  byte
-		name string
-	}{{tabDocument, "document"}, {tabText, "text"}, {tabSignature, "signature"}} {
-		err := a.each(a.where, accountKey(tab.tab, a.id), func(key, _ []byte) error {
-			a.count(tab.name + "s")
-			email := mail.EmailID(key[ownedSize:])
-			if _, used := a.emails[email]; !used && len(a.deletingBox) == 0 {
-				a.problem(a.where, "%s %s belongs to no message", tab.name, email)
-			}
+// rowsByEmail calls f for the rows of a table whose keys end with a document, and
+// reports those of documents that nobody uses.
+func (a *accountCheck) rowsByEmail(tab byte, name string, f func(email mail.EmailID, e emailCheck, value []byte)) error {
+	return a.each(a.where, accountKey(tab, a.id), func(key, value []byte) error {
+		a.count(name + "s")
+		if len(key) != emailSize {
+			a.problem(a.where, "the key of a %s has %d octets", name, len(key))
 			return nil
-		})
-		if err != nil {
-			return err
 		}
-	}
-	return nil
+		email := mail.EmailID(key[ownedSize:])
+		e, used := a.emails[email]
+		if !used {
+			a.problem(a.where, "%s %s belongs to no message", name, email)
+			return nil
+		}
+		f(email, e, value)
+		return nil
+	})
 }
 
-// journal checks the order and the form of the journal.
+func (a *accountCheck) documents() error {
+	return a.rowsByEmail(tabDocument, "document", func(mail.EmailID, emailCheck, []byte) {})
+}
+
+func (a *accountCheck) texts() error {
+	return a.rowsByEmail(tabText, "text", func(email mail.EmailID, e emailCheck, _ []byte) {
+		if e.seen && !e.own {
+			a.problem(a.where, "text %s is not used by its document", email)
+		}
+	})
+}
+
+func (a *accountCheck) signatures() error {
+	return a.rowsByEmail(tabSignature, "signature", func(email mail.EmailID, _ emailCheck, value []byte) {
+		if !validSignature(value) {
+			a.problem(a.where, "signature %s has an unknown form", email)
+		}
+	})
+}
+
+// journal checks the form and the order of the journal, and its entries against the
+// messages.
 func (a *accountCheck) journal() error {
-	last := uint64(0)
+	last, next := uint64(0), uint32(0)
 	return a.each(a.where, accountKey(tabJournal, a.id), func(key, value []byte) error {
 		a.count("journal rows")
 		row, err := decodeJournalRow(key, value)
+		if err == nil && row.seq == last && row.index != next || row.seq != last && row.index != 0 {
+			err = fmt.Errorf("%w: entry %d comes where %d should", errValue, row.index, next)
+		}
+		index := row.index
 		var e rawEntry
 		for err == nil && row.next(&e) {
 			a.count("journal entries")
+			index++
+			a.entry(row.seq, &e)
 		}
 		if err == nil {
 			err = row.err()
@@ -366,7 +290,55 @@ func (a *accountCheck) journal() error {
 		if row.seq < last || row.seq > a.head.seq {
 			a.problem(a.where, "its journal has mod-sequence %d after %d, the account is at %d", row.seq, last, a.head.seq)
 		}
-		last = row.seq
+		last, next = row.seq, index
+		return nil
+	})
+}
+
+// entry compares an entry of the journal with the message, if it is still there.
+func (a *accountCheck) entry(seq uint64, e *rawEntry) {
+	if e.uid == 0 { // about a mailbox
+		return
+	}
+	value, err := a.get(uidKey(tabHot, a.id, e.box, e.uid))
+	var h hot
+	if err != nil || value == nil || h.decode(value) != nil {
+		return // gone since then, or reported already
+	}
+	where := fmt.Sprintf("message %d of mailbox %s of %s", e.uid, e.box, a.where)
+	switch {
+	case e.cmd == cmdExpunge:
+		a.problem(where, "the journal says that it was removed at %d", seq)
+	case h.modseq < seq:
+		a.problem(where, "the journal says that it changed at %d, it has mod-sequence %d", seq, h.modseq)
+	case h.modseq == seq && (h.id != e.id || h.thread != e.thread):
+		a.problem(where, "the journal has it as %s of conversation %s, it is %s of %s", e.id, e.thread, h.id, h.thread)
+	}
+}
+
+// inJournal reports whether the journal has a change; changes that are too old count
+// as found.
+func (a *accountCheck) inJournal(seq uint64) bool {
+	if seq < a.head.journalFrom {
+		return true
+	}
+	if seq != a.seq {
+		found, err := a.has(journalKey(a.id, seq, 0))
+		a.seq, a.found = seq, found || err != nil // a row that cannot be read is reported by journal
+	}
+	return a.found
+}
+
+func (a *accountCheck) threads() error {
+	return a.each(a.where, accountKey(tabThread, a.id), func(key, value []byte) error {
+		a.count("conversations")
+		row, err := decodeThreadRow(value)
+		if err == nil && len(key) != ownedSize+16 {
+			err = errors.New("its key has a wrong length")
+		}
+		if err != nil || row.thread.IsZero() {
+			a.problem(a.where, "the record of a conversation cannot be decoded: %v", err)
+		}
 		return nil
 	})
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 	"time"
 
@@ -18,18 +19,58 @@ import (
 // compactions do not rewrite.
 const separateFrom = 512
 
+// filterBits is the size of the filters that tell which keys a table does not have, in
+// bits for each key.
+const filterBits = 10
+
 // openDatabase opens Pebble with the settings that mail needs. Only for a fresh store
 // a database is made: where it is missing from another, making an empty one would
 // hide that all mail is gone.
 func (s *Store) openDatabase(fresh bool) error {
 	o := s.databaseOptions()
 	o.ErrorIfNotExists = !fresh
-	db, err := pebble.Open(s.fs.PathJoin(s.opt.Dir, dbDir), o)
+	dir := s.fs.PathJoin(s.opt.Dir, dbDir)
+	names, err := s.fs.List(dir)
+	if err != nil {
+		o.Cache.Unref()
+		return diskError("list the database", err)
+	}
+	db, err := pebble.Open(dir, o)
 	o.Cache.Unref()
 	if err != nil {
+		if name := s.guard.lastRead.Load(); name != nil {
+			err = fmt.Errorf("%w (the file that was read last is %s)", err, *name)
+		}
+		if errors.Is(err, pebble.ErrDBDoesNotExist) || errors.Is(err, pebble.ErrDBNotPristine) {
+			err = fmt.Errorf("%w: all of %s is missing, or a file marker.* of it", err, dir)
+		}
 		return readError("open the database", err)
 	}
+	if err := s.blobsThere(db, dir, names); err != nil {
+		return errors.Join(err, db.Close())
+	}
 	s.db = db
+	return nil
+}
+
+// blobsThere refuses a database from which blob files were removed: reading from one
+// would end the process (Pebble 2.1 looks for them only then). before is what was in the
+// directory before it was opened, which makes new ones.
+func (s *Store) blobsThere(db *pebble.DB, dir string, before []string) error {
+	need := db.Metrics().BlobFiles.LiveCount
+	now, err := s.fs.List(dir)
+	if err != nil {
+		return diskError("list the database", err)
+	}
+	have := map[string]bool{}
+	for _, name := range append(now, before...) {
+		if strings.HasSuffix(name, ".blob") {
+			have[name] = true
+		}
+	}
+	if uint64(len(have)) < need {
+		return corrupt("open the database", fmt.Errorf("%w: %s has %d files *.blob, %d are needed", errDamagedFile, dir, len(have), need))
+	}
 	return nil
 }
 
@@ -71,7 +112,7 @@ func (s *Store) databaseOptions() *pebble.Options {
 			l.BlockSize = 32 << 10
 		}
 		l.IndexBlockSize = 256 << 10
-		l.FilterPolicy = bloom.FilterPolicy(10)
+		l.FilterPolicy = bloom.FilterPolicy(filterBits)
 		l.Compression = func() *block.CompressionProfile { return profile }
 	}
 	o.TargetFileSizes[0] = 4 << 20

@@ -43,11 +43,13 @@ func canceled(ctx context.Context) error {
 
 // readError gives an error of a read its code: damage is told from other trouble.
 func readError(doing string, err error) error {
-	if pebble.IsCorruptionError(err) {
+	if isDamage(err) {
 		return corrupt(doing, err)
 	}
 	return diskError(doing, err)
 }
+
+func isDamage(err error) bool { return pebble.IsCorruptionError(err) || errors.Is(err, errDamagedFile) }
 
 // get returns a copy of a value, nil when there is none.
 func (s *Store) get(key []byte) ([]byte, error) {

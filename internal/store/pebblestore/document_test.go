@@ -93,7 +93,7 @@ func TestFormatDocument(t *testing.T) {
 		}
 		must(keys, "pebble-keys.md", fmt.Sprintf("%d %s", c, name), "the command of the journal")
 	}
-	for _, file := range []string{formatFile, newFile, lockFile, dbDir + "/", blobDir + "/", blobDir + "/" + tempPrefix + "N", formatFile + ".new"} {
+	for _, file := range []string{formatFile, newFile, lockFile, runFile, runFile + ".new", dbDir + "/", blobDir + "/", blobDir + "/" + tempPrefix + "N", formatFile + ".new"} {
 		must(readme, "README.md", "\n| `"+file+"` | ", "the file")
 	}
 	must(readme, "README.md", fmt.Sprintf("**format version %d**", formatVersion), "the version")

@@ -164,18 +164,24 @@ func (s *Store) readFormat() (int, error) {
 }
 
 func (s *Store) writeFormat(version int) error {
-	name := s.fs.PathJoin(s.opt.Dir, formatFile)
-	err := writeFile(s.fs, name+".new", []byte(formatMagic+strconv.Itoa(version)+"\n"))
+	if err := s.replaceFile(formatFile, []byte(formatMagic+strconv.Itoa(version)+"\n")); err != nil {
+		return diskError("write "+formatFile, err)
+	}
+	return nil
+}
+
+// replaceFile writes a file of the directory anew: after a crash it is the old or the
+// new one.
+func (s *Store) replaceFile(name string, data []byte) error {
+	path := s.fs.PathJoin(s.opt.Dir, name)
+	err := writeFile(s.fs, path+".new", data)
 	if err == nil {
-		err = s.fs.Rename(name+".new", name)
+		err = s.fs.Rename(path+".new", path)
 	}
 	if err == nil {
 		err = syncDir(s.fs, s.opt.Dir)
 	}
-	if err != nil {
-		return diskError("write "+formatFile, err)
-	}
-	return nil
+	return err
 }
 
 // migrate brings an older store to the current version, step by step. The version

@@ -1,6 +1,7 @@
 package pebblestore
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -11,6 +12,9 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/sstable"
+	"github.com/cockroachdb/pebble/v2/sstable/blob"
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"mallard/internal/mail"
@@ -34,8 +38,11 @@ import (
 type guardFS struct {
 	vfs.FS
 	frozen atomic.Pointer[frozenError]
-	onFail func(error)
-	stop   chan struct{} // closed when the store is closed
+	// lastRead is the path of the file that was opened for reading last: Pebble does not
+	// say which file was damaged when it cannot open a database.
+	lastRead atomic.Pointer[string]
+	onFail   func(error)
+	stop     chan struct{} // closed when the store is closed
 }
 
 type frozenError struct{ err error }
@@ -62,6 +69,43 @@ func (g *guardFS) freeze(err error) {
 func (g *guardFS) failure() error {
 	if f := g.frozen.Load(); f != nil {
 		return f.err
+	}
+	return nil
+}
+
+// errDamagedFile is in the chain of errors about files of the database that are missing
+// or that cannot be read at all.
+var errDamagedFile = errors.New("a file of the database is damaged")
+
+// Open opens a file for reading. Pebble 2.1 ends the process when a table or a blob file
+// is missing or when the end of a blob file is damaged; an error that it does not
+// recognise as such reaches the reader.
+func (g *guardFS) Open(name string, opts ...vfs.OpenOption) (vfs.File, error) {
+	g.lastRead.Store(&name)
+	f, err := g.FS.Open(name, opts...)
+	isBlob := strings.HasSuffix(name, ".blob")
+	if isGone(err) && (isBlob || strings.HasSuffix(name, ".sst")) {
+		return nil, fmt.Errorf("%w: %s is missing", errDamagedFile, name)
+	}
+	if err != nil || !isBlob {
+		return f, err
+	}
+	if err := blobEnd(f); err != nil {
+		return nil, errors.Join(fmt.Errorf("%w: %s: %v", errDamagedFile, name, err), f.Close())
+	}
+	return f, nil
+}
+
+// blobEnd returns what is wrong with the end of a blob file; trouble with reading it is
+// left to Pebble.
+func blobEnd(f vfs.File) error {
+	in, err := sstable.NewSimpleReadable(f)
+	if err != nil {
+		return nil
+	}
+	_, err = blob.NewFileReader(context.Background(), in, blob.FileReaderOptions{})
+	if pebble.IsCorruptionError(err) {
+		return err
 	}
 	return nil
 }

@@ -189,6 +189,9 @@ func (s *Store) beginRun(fresh bool) error {
 	if err != nil {
 		return err
 	}
+	if err := s.lostEnd(&m); err != nil {
+		return err
+	}
 	if !m.clean {
 		m.crashed = append(m.crashed, m.epoch)
 		s.log.Warn("the store was not closed", "dir", s.opt.Dir, "run", m.epoch)
@@ -211,7 +214,10 @@ func (s *Store) beginRun(fresh bool) error {
 	if err := b.Commit(pebble.Sync); err != nil {
 		return diskError("begin a run", err)
 	}
-	return nil
+	if err := s.guard.failure(); err != nil {
+		return diskError("begin a run", err)
+	}
+	return s.writeRun(runState{run: m.epoch})
 }
 
 // endRun notes that everything is on the disk, and with orphans set that there is
@@ -233,7 +239,7 @@ func (s *Store) endRun(orphans bool) error {
 	if err := s.guard.failure(); err != nil {
 		return stoppedError(err)
 	}
-	return nil
+	return s.writeRun(runState{run: m.epoch, closed: true})
 }
 
 // Close implements store.Store. It waits for calls, iterations and bodies.
