@@ -16,6 +16,10 @@ func groups() []group {
 	return []group{
 		// First, because memory that other workloads have taken and freed would hide what this one takes.
 		once("big", "memory of the server while one message of 64 MiB goes in by LMTP and out by FETCH", big),
+		// Then these, because what a server clears up of other workloads would count for them.
+		once("disk-4k", "disk used per byte delivered, 4 kB mean", footprint{profile: ProfileSmall, count: 20_000}.run),
+		once("disk-30k", "disk used per byte delivered, 30 kB mean", footprint{profile: ProfileMixed, count: 5000}.run),
+		once("disk-attachments", "disk used per byte delivered, 300 messages that carry the same attachments", footprint{profile: ProfileAttachments, count: 300}.run),
 		one("lmtp-1", "deliver 4 kB mean by LMTP, 1 connection, one user",
 			delivery{profile: ProfileSmall, count: 3000, connections: 1, users: 1}.run),
 		one("lmtp-8-100users", "deliver 4 kB mean by LMTP, 8 connections, 100 users",
@@ -47,9 +51,6 @@ func groups() []group {
 			run: fetching{profile: ProfileSmall, count: 10_000, suffix: "-small"}.run,
 		},
 		one("notify", "from LMTP's 250 to the EXISTS that an idling session of the mailbox reads", notify),
-		once("disk-4k", "disk used per byte delivered, 4 kB mean", footprint{profile: ProfileSmall, count: 20_000}.run),
-		once("disk-30k", "disk used per byte delivered, 30 kB mean", footprint{profile: ProfileMixed, count: 5000}.run),
-		once("disk-attachments", "disk used per byte delivered, 300 messages that carry the same attachments", footprint{profile: ProfileAttachments, count: 300}.run),
 		once("growth", "delivery rate and memory as one mailbox grows", growth),
 	}
 }

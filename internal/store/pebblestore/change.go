@@ -49,6 +49,7 @@ type boxChange struct {
 	*mailbox
 	head    mailboxHead
 	profile *profile // replaces the profile when not nil
+	recent  recentChange
 	deleted bool
 }
 
@@ -238,6 +239,7 @@ func (c *change) install() {
 		if b.profile != nil {
 			b.mailbox.profile.Store(b.profile)
 		}
+		c.keepRecent(b)
 		h := b.head
 		b.mailbox.head.Store(&h)
 	}

@@ -178,6 +178,9 @@ type mailboxHead struct {
 	size     int64
 	// lost are mod-sequences that sessions may have seen and a crash took back.
 	lost []seqRange
+	// recent are the last changes, the newest first; nil when they are not known. It
+	// is not stored.
+	recent *recentChange
 }
 
 func (h *mailboxHead) append(b []byte) []byte {

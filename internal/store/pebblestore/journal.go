@@ -41,6 +41,7 @@ const journalSeen = 0x80
 
 // noteMessage adds an entry about a message to the journal.
 func (c *change) noteMessage(cmd byte, box mail.MailboxID, uid mail.UID, h *hot, seenChanged bool) {
+	c.noteRecent(cmd, box, uid, h)
 	b := append(c.entries.add(), cmd)
 	b = append(b, box[:]...)
 	b = binary.AppendUvarint(b, uint64(uid))

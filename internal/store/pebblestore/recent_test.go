@@ -1,0 +1,78 @@
+package pebblestore
+
+import (
+	"math/rand/v2"
+	"testing"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"mallard/internal/mail"
+	"mallard/internal/store"
+)
+
+// fromDatabase is Changes without what is kept in memory.
+func (r *rig) fromDatabase(box mail.MailboxID, since mail.ModSeq) *store.ChangeSet {
+	r.Helper()
+	a, err := r.s.account(r.ctx, r.acct)
+	r.must(err)
+	defer r.s.accounts.release(a)
+	m := a.set.Load().byID[box]
+	known := m.head.Load()
+	bare := *known
+	bare.recent = nil
+	m.head.Store(&bare)
+	defer m.head.Store(known)
+	set, err := r.s.Changes(r.ctx, r.acct, box, since)
+	r.must(err)
+	return set
+}
+
+// What is remembered of the last changes is what the database says, from every
+// mod-sequence on.
+func TestRecentChanges(t *testing.T) {
+	r := newRig(t, vfs.NewMem())
+	rnd := rand.New(rand.NewPCG(1, 2))
+	var last mail.UID
+	short := 0
+	for range 80 {
+		uid := mail.UID(1 + rnd.IntN(int(last)+1))
+		switch rnd.IntN(5) {
+		case 0, 1:
+			last = r.append(r.inbox, newMessage("recent", "text"), "").UID
+		case 2:
+			flags := []mail.Flags{{System: mail.Seen}, {System: mail.Deleted}, mail.NewFlags(mail.Flagged, "Work")}[rnd.IntN(3)]
+			_, err := r.s.UpdateFlags(r.ctx, r.acct, r.inbox, store.FlagUpdate{
+				UIDs: mail.UIDSet{{First: 1, Last: uid}}, Mode: store.FlagMode(rnd.IntN(2)), Flags: flags,
+			})
+			r.must(err)
+		case 3:
+			_, err := r.s.Expunge(r.ctx, r.acct, r.inbox, mail.UIDSetOf(uid), false)
+			r.must(err)
+		case 4:
+			_, err := r.s.Move(r.ctx, r.acct, r.inbox, r.trash, mail.UIDSetOf(uid))
+			r.must(err)
+		}
+		for _, box := range []mail.MailboxID{r.inbox, r.trash} {
+			a, err := r.s.account(r.ctx, r.acct)
+			r.must(err)
+			head := a.set.Load().byID[box].head.Load()
+			r.s.accounts.release(a)
+			for since := mail.ModSeq(0); since <= mail.ModSeq(head.highest); since++ {
+				got, err := r.s.Changes(r.ctx, r.acct, box, since)
+				r.must(err)
+				if head.recent.since(uint64(since), &store.ChangeSet{}) {
+					short++
+				}
+				want := r.fromDatabase(box, since)
+				if d := cmp.Diff(want, got, cmpopts.EquateEmpty(), cmp.Comparer(func(a, b mail.Flags) bool { return a == b })); d != "" {
+					t.Fatalf("changes of %v since %d (-database +memory):\n%s", box, since, d)
+				}
+			}
+		}
+	}
+	if short < 300 {
+		t.Errorf("%d answers came from memory", short)
+	}
+}
