@@ -108,7 +108,7 @@ type addressListItem struct {
 }
 
 func (a *API) listAddresses(ctx context.Context, c *call, in *listAddressesIn) (listAddressesReply, error) {
-	pos, err := in.position(1)
+	pos, err := in.position(cursorAddresses, 1)
 	if err != nil {
 		return listAddressesReply{}, err
 	}

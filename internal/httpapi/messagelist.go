@@ -115,7 +115,7 @@ func (a *API) listMessages(ctx context.Context, _ *call, in *listMessagesIn) (li
 		return listMessagesReply{}, replaceError(err, map[mail.Code]*Error{mail.CodeNoAccount: errNoMailbox()})
 	}
 	page := Page{Limit: in.Limit, Next: in.Next, Previous: in.Previous}
-	pos, err := page.position(2)
+	pos, err := page.position(cursorMessages, 2)
 	if err != nil {
 		return listMessagesReply{}, err
 	}

@@ -9,28 +9,44 @@ type Page struct {
 	Previous *Cursor `api:"previous,label=Previous page cursor" doc:"Cursor of the previous page, as the last reply gave it"`
 }
 
+// The lists that have cursors. A cursor of one is not taken by another.
+const (
+	cursorUsers     = "u"
+	cursorAddresses = "a"
+	cursorMessages  = "m"
+	cursorFound     = "s"
+	cursorFoundDate = "d" // what was found in order of date
+)
+
 // position says where a page starts and in which direction it was asked for.
 type position struct {
+	list     string
 	key      []string // nil for the start
 	backward bool
 	page     int
 }
 
-// position reads the cursors, which must have keys of n parts. Next wins.
-func (p *Page) position(n int) (position, error) {
-	switch {
-	case p.Next != nil:
-		if len(p.Next.Key) != n {
-			return position{}, badCursor("next", "Next page cursor")
-		}
-		return position{key: p.Next.Key, page: p.Next.Page}, nil
-	case p.Previous != nil:
-		if len(p.Previous.Key) != n {
-			return position{}, badCursor("previous", "Previous page cursor")
-		}
-		return position{key: p.Previous.Key, backward: true, page: p.Previous.Page}, nil
+// position reads the cursors, which must be of this list and have keys of n parts.
+// Next wins.
+func (p *Page) position(list string, n int) (position, error) {
+	pos := position{list: list, page: 1}
+	cursor := p.Next
+	if cursor == nil {
+		cursor, pos.backward = p.Previous, p.Previous != nil
 	}
-	return position{page: 1}, nil
+	if cursor == nil {
+		return pos, nil
+	}
+	if len(cursor.Key) != n+1 || cursor.Key[0] != list {
+		return position{}, pos.bad()
+	}
+	pos.key, pos.page = cursor.Key[1:], cursor.Page
+	return pos, nil
+}
+
+// cursor is a cursor of this list.
+func (p *position) cursor(page int, key []string) cursorOut {
+	return cursorOut(Cursor{Page: page, Key: append([]string{p.list}, key...)}.String())
 }
 
 // bad is the error for a cursor whose key makes no sense.
@@ -84,10 +100,10 @@ func (p *position) reply(total int64, more bool, first, last []string) pageReply
 		before, after = more && p.page > 1, true
 	}
 	if before {
-		out.Previous = cursorOut(Cursor{Page: p.page - 1, Key: first}.String())
+		out.Previous = p.cursor(p.page-1, first)
 	}
 	if after {
-		out.Next = cursorOut(Cursor{Page: p.page + 1, Key: last}.String())
+		out.Next = p.cursor(p.page+1, last)
 	}
 	return out
 }

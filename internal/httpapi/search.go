@@ -176,11 +176,11 @@ func (a *API) searchMessages(ctx context.Context, _ *call, in *searchIn) (search
 	if _, err := a.opt.Accounts.Get(ctx, in.User); err != nil {
 		return searchReply{}, err
 	}
-	n := 1
+	list, n := cursorFound, 1
 	if in.Order.Given {
-		n = 2
+		list, n = cursorFoundDate, 2
 	}
-	pos, err := in.position(n)
+	pos, err := in.position(list, n)
 	if err != nil {
 		return searchReply{}, err
 	}

@@ -54,7 +54,7 @@ type usage struct {
 }
 
 func (a *API) listUsers(ctx context.Context, c *call, in *listUsersIn) (listUsersReply, error) {
-	pos, err := in.position(1)
+	pos, err := in.position(cursorUsers, 1)
 	if err != nil {
 		return listUsersReply{}, err
 	}
