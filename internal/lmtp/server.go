@@ -53,6 +53,9 @@ type Options struct {
 	// TLSTimeout bounds the handshake of STARTTLS. Default 5 minutes, 1 minute and
 	// 1 minute.
 	ReadTimeout, WriteTimeout, TLSTimeout time.Duration
+	// LingerTime is how long a connection that the server ends stays open for the
+	// client to read the last reply. Default 2 seconds.
+	LingerTime time.Duration
 	// MaxDataTime bounds the time in which one message must arrive. Default 1 hour.
 	MaxDataTime time.Duration
 	// MinRate is the rate in octets per second that a message must have on the
@@ -69,6 +72,7 @@ const (
 	DefaultReadTimeout   = 5 * time.Minute
 	DefaultWriteTimeout  = time.Minute
 	DefaultTLSTimeout    = time.Minute
+	DefaultLingerTime    = 2 * time.Second
 	DefaultMaxDataTime   = time.Hour
 	DefaultMinRate       = 100
 )
@@ -81,6 +85,7 @@ func (o *Options) setDefaults() {
 	setDefault(&o.ReadTimeout, DefaultReadTimeout)
 	setDefault(&o.WriteTimeout, DefaultWriteTimeout)
 	setDefault(&o.TLSTimeout, DefaultTLSTimeout)
+	setDefault(&o.LingerTime, DefaultLingerTime)
 	setDefault(&o.MaxDataTime, DefaultMaxDataTime)
 	setDefault(&o.MinRate, DefaultMinRate)
 	setDefault(&o.Name, "localhost")

@@ -142,7 +142,21 @@ func (s *session) run(ctx context.Context) {
 			s.finished = true
 		}
 	}
-	_ = s.out.Flush()
+	if s.out.Flush() == nil {
+		s.linger()
+	}
+}
+
+// linger waits for the client to close. If the server closed first, with octets
+// unread, TCP would throw away the last reply before the client has read it.
+func (s *session) linger() {
+	c, ok := s.conn.(interface{ CloseWrite() error })
+	if !ok || c.CloseWrite() != nil {
+		return
+	}
+	if s.conn.SetReadDeadline(time.Now().Add(s.srv.o.LingerTime)) == nil {
+		_, _ = io.Copy(io.Discard, s.conn)
+	}
 }
 
 func (s *session) goodbye(err error) {

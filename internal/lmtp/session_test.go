@@ -399,7 +399,7 @@ func TestSTARTTLS(t *testing.T) {
 		t.Fatal(err)
 	}
 	w := newWorld(t)
-	srv := lmtp.New(lmtp.Options{Backend: w.delivery, TLS: certs.Config(), TLSTimeout: 100 * time.Millisecond})
+	srv := lmtp.New(lmtp.Options{Backend: w.delivery, TLS: certs.Config(), TLSTimeout: 100 * time.Millisecond, LingerTime: 100 * time.Millisecond})
 	t.Run("session", func(t *testing.T) {
 		c := dial(t, srv)
 		if r := c.say("LHLO c", "250-"); !strings.Contains(r, "STARTTLS\r\n") {
