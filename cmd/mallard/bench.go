@@ -19,7 +19,7 @@ type benchCmd struct {
 	LMTP          string   `name:"lmtp" placeholder:"HOST:PORT" help:"LMTP server. Without it the one of the configuration."`
 	IMAP          string   `name:"imap" placeholder:"HOST:PORT" help:"IMAP server. Without it the one of the configuration."`
 	TLS           string   `name:"tls" enum:",none,starttls,tls" default:"" placeholder:"MODE" help:"How IMAP is protected: none, starttls or tls. Without it as the configuration says, and none with --imap."`
-	UserPattern   string   `default:"bench%d@bench.test" placeholder:"P" help:"Name and address of the users, with %%d for their number."`
+	UserPattern   string   `default:"bench%d@bench.test" placeholder:"P" help:"Name and address of the users, with %d for their number."`
 	Password      string   `default:"bench-password" placeholder:"P" help:"Password of the users."`
 	FirstUser     int      `placeholder:"N" help:"Number of the first user: the users must have no mail."`
 	API           string   `name:"api" placeholder:"URL" help:"Make the users by the HTTP API there. Without it they are made on the server of the configuration, or must exist when --lmtp is given."`
@@ -45,7 +45,7 @@ type benchCmd struct {
 // Help is shown by --help.
 func (benchCmd) Help() string {
 	return `Examples:
-  mallard serve & mallard bench                the server of the configuration
+  mallard bench                                the running server of the configuration
   mallard bench -w lmtp-8-1user,notify --runs 1 --json mallard.json
   mallard bench --lmtp 127.0.0.1:24 --imap 127.0.0.1:143 --label dovecot --json dovecot.json
   mallard bench --compare mallard.json dovecot.json

@@ -97,9 +97,10 @@ func (i *importCmd) report(total control.ImportCount, err error) error {
 	if i.DryRun {
 		return err
 	}
-	if i.JSON {
+	switch {
+	case i.JSON:
 		err = errors.Join(err, printJSON(total))
-	} else {
+	case err == nil || total != (control.ImportCount{}):
 		fmt.Printf("%d messages imported (%s), %d were there already, %d failed\n", total.Imported, bytesText(total.Bytes), total.Already, total.Failed)
 	}
 	if err == nil && total.Failed > 0 {

@@ -61,7 +61,7 @@ func run(args []string) int {
 		return exit // help was asked for and shown
 	}
 	if err != nil {
-		fmt.Fprintf(os.Stderr, "mallard: %v\nRun `mallard --help` to see what is possible.\n", err)
+		fmt.Fprintf(os.Stderr, "mallard: %v\nRun `%s --help` to see what is possible.\n", err, wrongCommand(err))
 		return exitUsage
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -72,6 +72,19 @@ func run(args []string) int {
 		return report(err)
 	}
 	return 0
+}
+
+// wrongCommand is the command that was not understood, as far as it was.
+func wrongCommand(err error) string {
+	words := "mallard"
+	if e, ok := errors.AsType[*kong.ParseError](err); ok && e.Context != nil {
+		for _, p := range e.Context.Path {
+			if p.Command != nil {
+				words += " " + p.Command.Name
+			}
+		}
+	}
+	return words
 }
 
 // usageError is an error of what the operator wrote, not of what the program did.

@@ -186,6 +186,9 @@ func (m *mbox) Messages(f Folder) iter.Seq2[*Message, error] {
 			return
 		}
 		m.close = append(m.close, file.Close)
+		if err := m.preamble(file, f); err != nil && !yield(nil, err) {
+			return
+		}
 		for _, s := range m.index[f.name] {
 			msg, err := m.message(file, f.name, s)
 			if msg == nil && err == nil {
@@ -196,6 +199,26 @@ func (m *mbox) Messages(f Folder) iter.Seq2[*Message, error] {
 			}
 		}
 	}
+}
+
+// preamble tells when something stands before the first message, which may be one
+// that lost its first line, or a file that is no mbox at all.
+func (m *mbox) preamble(file *os.File, f Folder) error {
+	end := f.Bytes
+	if spans := m.index[f.name]; len(spans) > 0 {
+		end = spans[0].start
+	}
+	const looked = 4 << 10 // more than empty lines is not expected
+	b, err := readAt(file, 0, min(end, looked))
+	switch {
+	case err != nil:
+		return fmt.Errorf("read %s: %w", f.name, err)
+	case end <= looked && len(bytes.TrimSpace(b)) == 0:
+		return nil
+	case end == f.Bytes:
+		return fmt.Errorf("%s is no mbox file: no line begins a message, as \"From sender date\" would", f.name)
+	}
+	return fmt.Errorf("%s: the first %d octets are left out: no line that begins with \"From \" is before them", f.name, end)
 }
 
 // message reads the header of a message. It returns nil for what is none: the
