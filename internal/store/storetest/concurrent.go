@@ -482,7 +482,11 @@ func concurrentSharedContent(f *fixture) {
 	for _, c := range contents {
 		want = append(want, sourceOf(c))
 	}
-	box := f.inbox
+	accts, boxes := []mail.AccountID{f.acct}, []mail.MailboxID{f.inbox}
+	second := f.account("second", "INBOX").ID
+	box, err := f.s.MailboxByPath(f.ctx, second, mail.Inbox)
+	f.must(err)
+	accts, boxes = append(accts, second), append(boxes, box.ID)
 	var left atomic.Int32
 	left.Store(4)
 	f.parallel(5, func(i int) error {
@@ -498,21 +502,22 @@ func concurrentSharedContent(f *fixture) {
 		rng := rand.New(rand.NewPCG(3, uint64(i)))
 		for range scale(10, 30, 500) {
 			k := rng.IntN(len(contents))
+			acct, box := accts[i%2], boxes[i%2]
 			c := *contents[k]
 			c.Source = bytes.NewReader(want[k])
 			st, err := f.s.Stage(f.ctx, &c)
 			if err != nil {
 				return err
 			}
-			out, err := f.s.Append(f.ctx, f.acct, box, []store.Append{{Staged: st}})
+			out, err := f.s.Append(f.ctx, acct, box, []store.Append{{Staged: st}})
 			if err := errors.Join(err, st.Close()); err != nil {
 				return err
 			}
-			b, err := f.s.Open(f.ctx, f.acct, box, out[0].UID)
+			b, err := f.s.Open(f.ctx, acct, box, out[0].UID)
 			if err != nil {
 				return err
 			}
-			if _, err := f.s.Expunge(f.ctx, f.acct, box, mail.OneUID(out[0].UID), false); err != nil {
+			if _, err := f.s.Expunge(f.ctx, acct, box, mail.OneUID(out[0].UID), false); err != nil {
 				return err
 			}
 			if got, err := readBody(b); err != nil || !bytes.Equal(got, want[k]) {

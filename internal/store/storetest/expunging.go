@@ -2,6 +2,7 @@ package storetest
 
 import (
 	"slices"
+	"time"
 
 	"mallard/internal/mail"
 	"mallard/internal/store"
@@ -14,6 +15,7 @@ func expungeCases() []caseFunc {
 		{"Nothing", expungeNothing},
 		{"OpenBody", expungeOpenBody},
 		{"DeletedMailboxBody", expungeDeletedMailboxBody},
+		{"OpenBodyOfDeletedAccount", expungeDeletedAccountBody},
 	}
 }
 
@@ -102,6 +104,25 @@ func expungeDeletedMailboxBody(f *fixture) {
 	f.must(f.s.DeleteMailbox(f.ctx, f.acct, box.ID))
 	f.maintain()
 	f.sameBodies([]store.Body{b}, [][]byte{want})
+}
+
+// A message that is being read stays readable when its whole account goes.
+func expungeDeletedAccountBody(f *fixture) {
+	other := f.account("other", "INBOX").ID
+	box, err := f.s.MailboxByPath(f.ctx, other, mail.Inbox)
+	f.must(err)
+	c := multipart("large", attachment(200_000, 76, "\r\n", 8), attachment(5_000, 76, "\r\n", 9))
+	st := f.stage(c)
+	out, err := f.s.Append(f.ctx, other, box.ID, []store.Append{{Staged: st}})
+	f.must(err)
+	f.must(st.Close())
+	b, err := f.s.Open(f.ctx, other, box.ID, out[0].UID)
+	f.must(err)
+	f.must(f.s.DeleteAccount(f.ctx, other, time.Time{}))
+	f.maintain()
+	f.maintain()
+	f.sameBodies([]store.Body{b}, [][]byte{sourceOf(c)})
+	f.maintain() // now it may go
 }
 
 // sameBodies reads bodies and closes them.
