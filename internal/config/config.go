@@ -124,6 +124,7 @@ type API struct {
 	SearchTimeout Duration      `toml:"searchTimeout" range:"1s..1h" doc:"greatest time of a search"`
 	EventTimeout  Duration      `toml:"eventTimeout" range:"1m..168h" doc:"greatest life of an event stream, after which the client connects again"`
 	MaxStreams    int           `toml:"maxStreams" range:"1..10000000" doc:"event streams at the same time"`
+	UserStreams   int           `toml:"maxUserStreams" range:"1..10000000" doc:"event streams of one user at the same time"`
 	AccessControl AccessControl `toml:"accessControl"`
 	CORS          CORS          `toml:"cors"`
 	TLS           Pair          `toml:"tls"`
@@ -233,7 +234,7 @@ func Default() *Config {
 			Listener: Listener{Enabled: true, Host: defaultHost, Port: 8080}, Clients: clients,
 			MaxMB: 96, MaxParamsMB: 4, LargeBodies: 4,
 			ReadTimeout: Duration(30 * time.Second), WriteTimeout: Duration(time.Minute), BodyTimeout: Duration(10 * time.Minute),
-			SearchTimeout: Duration(2 * time.Minute), EventTimeout: Duration(30 * time.Minute), MaxStreams: 10000,
+			SearchTimeout: Duration(2 * time.Minute), EventTimeout: Duration(30 * time.Minute), MaxStreams: 10000, UserStreams: 100,
 			AccessControl: AccessControl{TokenTTL: 1209600, TokenLifetime: 15552000, MaxTokens: 1000},
 			CORS:          CORS{Origins: []string{}},
 		},

@@ -28,7 +28,7 @@ func (n *Node) makeAPI(c config.API, log *slog.Logger) (*httpapi.API, error) {
 		Log: log, Version: n.o.Version, AccessControl: c.AccessControl.Enabled,
 		CORSOrigins: append([]string{}, c.CORS.Origins...), // nil would be all
 		MaxBody:     int64(c.MaxMB) << 20, MaxMessage: int64(n.cfg.LMTP.MaxMB) << 20,
-		MaxParams: int64(c.MaxParamsMB) << 20, LargeBodies: c.LargeBodies, MaxStreams: c.MaxStreams,
+		MaxParams: int64(c.MaxParamsMB) << 20, LargeBodies: c.LargeBodies, MaxStreams: c.MaxStreams, UserStreams: c.UserStreams,
 		ReadTimeout: time.Duration(c.ReadTimeout), WriteTimeout: time.Duration(c.WriteTimeout), BodyTimeout: time.Duration(c.BodyTimeout),
 		SearchTimeout: time.Duration(c.SearchTimeout), EventTimeout: time.Duration(c.EventTimeout),
 	})
