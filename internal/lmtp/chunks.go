@@ -112,6 +112,9 @@ func (r *chunkReader) nextChunk() error {
 			s.reject(500, "5.5.2", "Line too long")
 			continue
 		}
+		if errors.Is(err, io.EOF) {
+			err = io.ErrUnexpectedEOF // or what has come would be taken for a message
+		}
 		if err != nil {
 			return err
 		}

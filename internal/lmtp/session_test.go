@@ -313,19 +313,17 @@ func TestLostConnection(t *testing.T) {
 		whole := begin + text
 		for cut := len(begin); cut <= len(whole); cut++ {
 			w := newWorld(t)
-			near, far := net.Pipe()
-			done := make(chan struct{})
-			go func() {
-				defer close(done)
-				w.srv.Serve(t.Context(), far)
-			}()
-			go func() { _, _ = io.Copy(io.Discard, near) }()
-			if _, err := io.WriteString(near, whole[:cut]); err != nil {
+			c := dial(t, w.srv)
+			c.send(whole[:cut])
+			// The server reads to this end, and can still reply: it has nothing but
+			// the end to tell it.
+			if err := c.conn.(*net.TCPConn).CloseWrite(); err != nil {
 				t.Fatal(err)
 			}
-			_ = near.Close()
-			<-done
-			_ = far.Close()
+			if _, err := io.ReadAll(c.r); err != nil {
+				t.Fatal(err)
+			}
+			<-c.done
 			want := 0
 			if cut == len(whole) {
 				want = 1
