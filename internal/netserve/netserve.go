@@ -9,6 +9,7 @@ import (
 	"context"
 	"crypto/tls"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -122,6 +123,7 @@ func (s *Server) admit(c net.Conn, ip netip.Addr) bool {
 
 func (s *Server) serve(ctx context.Context, c net.Conn, ip netip.Addr) {
 	defer s.release(c, ip)
+	defer linger(ctx, c)
 	defer func() {
 		if p := recover(); p != nil {
 			// One connection must not take the others down.
@@ -148,7 +150,26 @@ func (s *Server) serve(ctx context.Context, c net.Conn, ip netip.Addr) {
 // for a client that does not read.
 func closeTLS(tc *tls.Conn) {
 	_ = tc.SetWriteDeadline(time.Now().Add(time.Second))
-	_ = tc.Close()
+	_ = tc.CloseWrite()
+}
+
+// What a client may still send after the last word to it, in time and octets.
+const (
+	lingerTime  = 500 * time.Millisecond
+	lingerBytes = 1 << 20
+)
+
+// linger waits a moment for the client to close, too. A connection that is closed with
+// octets unread is reset, and a reset takes away what the client has not read yet: it
+// would not learn why it was cut off.
+func linger(ctx context.Context, c net.Conn) {
+	half, ok := c.(interface{ CloseWrite() error })
+	if !ok || ctx.Err() != nil || half.CloseWrite() != nil {
+		return
+	}
+	if c.SetReadDeadline(time.Now().Add(lingerTime)) == nil {
+		_, _ = io.Copy(io.Discard, io.LimitReader(c, lingerBytes)) // only its end matters
+	}
 }
 
 func (s *Server) release(c net.Conn, ip netip.Addr) {

@@ -281,6 +281,37 @@ func TestHandshakesThatDoNotEnd(t *testing.T) {
 	r.waitConns(t, 1)
 }
 
+// A client that is cut off while it sends learns why, also when it has not read yet what
+// came before.
+func TestLastWordIsRead(t *testing.T) {
+	before := strings.Repeat("x", 3<<20)
+	r := start(t, Options{Handler: func(_ context.Context, c net.Conn) {
+		if _, err := io.ReadFull(c, make([]byte, 1)); err == nil {
+			_, _ = io.WriteString(c, before+"that is enough")
+		}
+	}})
+	for range 5 {
+		c := r.dial(t)
+		if _, err := c.Write(make([]byte, 8<<10)); err != nil {
+			t.Fatal(err)
+		}
+		got := rest(t, c)
+		if len(got) != len(before)+14 || !strings.HasSuffix(got, "that is enough") {
+			t.Fatalf("the client read %d octets, which end with %q", len(got), got[max(0, len(got)-14):])
+		}
+		_ = c.Close()
+	}
+	r.waitConns(t, 0)
+}
+
+// A client that neither reads nor closes is not waited for.
+func TestLingerEnds(t *testing.T) {
+	r := start(t, Options{Handler: func(context.Context, net.Conn) {}})
+	r.dial(t)
+	r.waitConns(t, 1)
+	r.waitConns(t, 0)
+}
+
 // A client that never reads does not hold up the end of its connection.
 func TestCloseOfTLSDoesNotWait(t *testing.T) {
 	r := start(t, Options{TLS: certificate(t).Config(), Handler: func(_ context.Context, c net.Conn) {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io"
 	"slices"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
@@ -336,6 +335,3 @@ var _ io.Writer = (*limitedWriter)(nil)
 
 // errPipe stands for a client that went away.
 var errPipe = errors.New("broken pipe")
-
-// soon is a time that a test may wait for something that never takes long.
-const soon = 30 * time.Second
