@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/iotest"
 	"time"
 
 	"pgregory.net/rapid"
@@ -273,5 +274,32 @@ func TestBadServers(t *testing.T) {
 		}
 		cancel()
 		<-f.done
+	}
+}
+
+// A message that cannot be read to its end is not sent as a whole one, whatever
+// the error is and wherever it comes.
+func TestCutSource(t *testing.T) {
+	for _, lhlo := range []string{plainLHLO, chunkLHLO} {
+		for _, cut := range []error{errors.New("broken"), io.ErrUnexpectedEOF, io.ErrClosedPipe} {
+			for _, size := range []int{0, 10, chunkSize, chunkSize + 10} {
+				f := &fakeServer{lhlo: lhlo, perRcpt: []string{"250 stored\r\n"}}
+				c, err := Dial(t.Context(), f.start(t))
+				if err != nil {
+					t.Fatal(err)
+				}
+				source := io.MultiReader(strings.NewReader(strings.Repeat("x", size)), iotest.ErrReader(cut))
+				if _, err := c.Deliver(t.Context(), Envelope{To: []string{"a@b"}}, source); !errors.Is(err, cut) {
+					t.Errorf("%d octets, then %v: %v", size, cut, err)
+				}
+				_ = c.conn.Close()
+				<-f.done
+				for _, command := range f.commands {
+					if strings.HasSuffix(command, "LAST") {
+						t.Errorf("%d octets, then %v: the client said %q", size, cut, f.commands)
+					}
+				}
+			}
+		}
 	}
 }

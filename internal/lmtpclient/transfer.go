@@ -56,9 +56,8 @@ func same(r Reply, n int) []Reply {
 func (c *Client) chunks(message io.Reader, n int) ([]Reply, error) {
 	buf := make([]byte, chunkSize)
 	for {
-		size, err := io.ReadFull(message, buf)
-		last := errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
-		if err != nil && !last {
+		size, last, err := fill(message, buf)
+		if err != nil {
 			return nil, fmt.Errorf("read message: %w", err)
 		}
 		word := ""
@@ -81,6 +80,23 @@ func (c *Client) chunks(message io.Reader, n int) ([]Reply, error) {
 			return same(r, n), c.reset()
 		}
 	}
+}
+
+// fill reads until buf is full or the message is at its end. Unlike io.ReadFull it
+// tells the end from a source that was cut off: half a message must not be sent
+// as a whole one.
+func fill(message io.Reader, buf []byte) (size int, last bool, err error) {
+	for size < len(buf) {
+		n, err := message.Read(buf[size:])
+		size += n
+		if err == io.EOF {
+			return size, true, nil
+		}
+		if err != nil {
+			return size, false, err
+		}
+	}
+	return size, false, nil
 }
 
 // writeDotted writes a message as DATA wants it (RFC 5321, 4.5.2): a dot that
