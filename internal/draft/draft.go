@@ -146,7 +146,7 @@ func (d *Draft) read(ctx context.Context, r io.Reader, w *worker, maxSize int64)
 				return werr
 			}
 		}
-		if errors.Is(err, io.EOF) {
+		if err == io.EOF { // one that is wrapped is an end where none should be
 			return nil
 		}
 		if err != nil {

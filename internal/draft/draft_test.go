@@ -141,6 +141,7 @@ func TestErrors(t *testing.T) {
 		"too big, in memory": {rc, t.Context(), strings.NewReader(big), 50, mail.CodeTooBig, nil},
 		"too big, in a file": {rc, t.Context(), iotest.OneByteReader(strings.NewReader(big)), 999, mail.CodeTooBig, nil},
 		"reader":             {rc, t.Context(), io.MultiReader(strings.NewReader("abc"), iotest.ErrReader(broken)), 0, mail.CodeInternal, broken},
+		"wrapped end":        {rc, t.Context(), io.MultiReader(strings.NewReader("abc"), iotest.ErrReader(fmt.Errorf("lost: %w", io.EOF))), 0, mail.CodeInternal, io.EOF},
 		"context":            {rc, ended, strings.NewReader("x"), 0, mail.CodeCanceled, context.Canceled},
 		"no directory": {
 			draft.New(draft.Options{Dir: filepath.Join(dir, "missing"), MemoryMax: 100}), t.Context(), strings.NewReader(big), 0, mail.CodeUnavailable, os.ErrNotExist,
