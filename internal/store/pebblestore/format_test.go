@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 
@@ -115,7 +116,10 @@ func TestUpgradeInterruptedAnywhere(t *testing.T) {
 		d := &memDisk{mem: base}
 		var clones []*vfs.MemFS
 		n := 0
+		var mu sync.Mutex // the database writes from several goroutines
 		hook := func(op storetest.FileOp) error {
+			mu.Lock()
+			defer mu.Unlock()
 			if n++; (op.Write || op.Sync) && (depth == 0 || n%19 == 0) {
 				clones = append(clones, crashed(base, []int{0, 50, 100}[n%3], uint64(n)))
 			}
