@@ -342,4 +342,19 @@ func TestChangesBehindATrimmedJournal(t *testing.T) {
 	if n := r.rows(accountKey(tabJournal, r.acct)); n > 30 {
 		t.Errorf("%d rows of the journal are left", n)
 	}
+	// An account at rest is left alone, but for once.
+	head := func() []byte {
+		value, err := r.s.get(accountKey(tabAccountHead, r.acct))
+		r.must(err)
+		return value
+	}
+	var before []byte
+	for range 3 {
+		before = head()
+		offset.Add(int64(20 * time.Hour))
+		r.must(r.s.trimJournals(func() bool { return false }))
+	}
+	if n := r.rows(accountKey(tabJournal, r.acct)); n != 1 || !bytes.Equal(before, head()) {
+		t.Errorf("%d rows of the journal of an account at rest are left, and its head is written", n)
+	}
 }

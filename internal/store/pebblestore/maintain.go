@@ -256,7 +256,7 @@ func (s *Store) trimJournals(stopped func() bool) error {
 			return err
 		}
 		head, err := decodeAccountHead(value)
-		if err == nil && head.journalFrom <= head.seq && head.trimmed < cutoff {
+		if err == nil && head.trimmed < cutoff && s.trimmable(id, cutoff) {
 			todo = append(todo, id)
 		}
 		if stopped() {
@@ -276,6 +276,21 @@ func (s *Store) trimJournals(stopped func() bool) error {
 		}
 	}
 	return nil
+}
+
+// trimmable reports whether an account has entries that are too old, and not only the
+// newest, which stays: accounts at rest are not written again and again.
+func (s *Store) trimmable(id mail.AccountID, cutoff int64) bool {
+	rows, old := 0, false
+	err := s.scan(accountKey(tabJournal, id), func(key, value []byte) error {
+		if rows++; rows == 2 {
+			return errStop
+		}
+		row, err := decodeJournalRow(key, value)
+		old = err == nil && row.created < cutoff
+		return nil
+	})
+	return err == nil && rows == 2 && old
 }
 
 // trimJournal removes the entries of an account that are older than cutoff, except
