@@ -17,7 +17,9 @@ import (
 const writePiece = 192 << 10
 
 // body is the content of a message. While it is open the sweeper leaves alone what
-// it refers to; the values that belong to the message itself are held.
+// it refers to; the values that belong to the message itself are copied. It keeps no
+// state of the database alive, which would keep the memory of a table of changes: a
+// client may take its time to read. A body of a Fetch does, as long as its row.
 type body struct {
 	s      *Store
 	what   string // for errors
@@ -28,9 +30,8 @@ type body struct {
 
 	value []byte // the value of the text, textOwn
 
-	closers []io.Closer
-	open    bool
-	inner   bool // part of a Fetch, which has entered and registered already
+	open  bool
+	inner bool // part of a Fetch, which has entered and registered already
 }
 
 // Open implements store.Messages.
@@ -64,7 +65,7 @@ func (b *body) find(ctx context.Context, acct mail.AccountID, mbox mail.MailboxI
 	if mail.CodeOf(err) != mail.CodeCorrupt {
 		return err
 	}
-	b.release()
+	b.header, b.value = nil, nil
 	if there, herr := b.s.has(uidKey(tabHot, acct, mbox, uid)); herr == nil && !there {
 		return noMessage()
 	}
@@ -83,7 +84,7 @@ func (b *body) read(acct mail.AccountID, mbox mail.MailboxID, uid mail.UID) erro
 	if err := h.decode(value); err != nil {
 		return corrupt(b.what, err)
 	}
-	doc, err := b.hold(emailKey(tabDocument, acct, h.email))
+	doc, err := b.record(emailKey(tabDocument, acct, h.email))
 	if err != nil {
 		return err
 	}
@@ -91,22 +92,18 @@ func (b *body) read(acct mail.AccountID, mbox mail.MailboxID, uid mail.UID) erro
 		return err
 	}
 	if b.lay.textMode == textOwn {
-		b.value, err = b.hold(emailKey(tabText, acct, h.email))
+		b.value, err = b.record(emailKey(tabText, acct, h.email))
 	}
 	return err
 }
 
-// hold reads a value that stays valid until the body is closed.
-func (b *body) hold(key []byte) ([]byte, error) {
-	value, closer, err := b.s.db.Get(key)
-	if isNotFound(err) {
-		return nil, corrupt(b.what, fmt.Errorf("a record of table %q is missing", key[0]))
+// record reads a value that must be there.
+func (b *body) record(key []byte) ([]byte, error) {
+	value, err := b.s.get(key)
+	if err == nil && value == nil {
+		err = corrupt(b.what, fmt.Errorf("a record of table %q is missing", key[0]))
 	}
-	if err != nil {
-		return nil, readError(b.what, err)
-	}
-	b.closers = append(b.closers, closer)
-	return value, nil
+	return value, err
 }
 
 // use takes header and layout from a document, which stays valid for the body.
@@ -137,22 +134,12 @@ func (b *body) Close() error {
 		return nil
 	}
 	b.open = false
-	err := b.release()
+	b.header, b.value = nil, nil
 	if !b.inner {
 		b.s.blobs.readers.end(&b.reader)
 		b.s.leave()
 	}
-	return err
-}
-
-func (b *body) release() error {
-	var err error
-	for _, c := range b.closers {
-		err = errors.Join(err, c.Close())
-	}
-	b.closers = b.closers[:0]
-	b.header, b.value = nil, nil
-	return err
+	return nil
 }
 
 // WriteRange implements store.Body.
@@ -212,9 +199,9 @@ func (b *body) writeSegment(w io.Writer, g *segment, off, n, text int64) error {
 	case g.size >= blobFileFrom:
 		return b.writeFile(w, g, off, n)
 	case g.kind == segContent:
-		return b.s.withContent(b.what, g.hash, g.size, func(data []byte) error { return write(w, data[off:off+n]) })
+		return b.withContent(g.hash, g.size, func(data []byte) error { return write(w, data[off:off+n]) })
 	}
-	return b.s.withContent(b.what, g.hash, g.size, func(data []byte) error {
+	return b.withContent(g.hash, g.size, func(data []byte) error {
 		return b.s.encodeRange(w, g, off, n, func(from, size int64) ([]byte, error) { return data[from : from+size], nil })
 	})
 }
@@ -237,7 +224,7 @@ func (b *body) writeText(w io.Writer, off, n int64) error {
 		if n > 0 && off < start+c.size {
 			k := min(n, start+c.size-off)
 			from := off - start
-			err := b.s.withContent(b.what, c.hash, c.size, func(data []byte) error { return write(w, data[from:from+k]) })
+			err := b.withContent(c.hash, c.size, func(data []byte) error { return write(w, data[from:from+k]) })
 			if err != nil {
 				return err
 			}
@@ -265,21 +252,33 @@ func (p *pieces) put(b *[]byte) {
 }
 
 // withContent calls f with content of the database.
-func (s *Store) withContent(what string, h hash, size int64, f func(data []byte) error) (err error) {
+func (b *body) withContent(h hash, size int64, f func(data []byte) error) error {
 	if size >= blobFileFrom {
-		return corrupt(what, fmt.Errorf("%w: content of %d octets in the database", errValue, size))
+		return corrupt(b.what, fmt.Errorf("%w: content of %d octets in the database", errValue, size))
 	}
-	value, closer, err := s.db.Get(hashKey(tabBlob, h))
+	value, closer, err := b.s.db.Get(hashKey(tabBlob, h))
 	if isNotFound(err) {
-		return corrupt(what, fmt.Errorf("content %x is missing", h))
+		return corrupt(b.what, fmt.Errorf("content %x is missing", h))
 	}
 	if err != nil {
-		return readError(what, err)
+		return readError(b.what, err)
 	}
-	defer func() { err = errors.Join(err, closer.Close()) }()
+	if b.inner {
+		return errors.Join(b.useContent(h, value, size, f), closer.Close())
+	}
+	buf := b.s.pieces.get()
+	defer b.s.pieces.put(buf)
+	*buf = append((*buf)[:0], value...)
+	if err := closer.Close(); err != nil {
+		return readError(b.what, err)
+	}
+	return b.useContent(h, *buf, size, f)
+}
+
+func (b *body) useContent(h hash, value []byte, size int64, f func(data []byte) error) error {
 	data, err := plainValue(value, size)
 	if err != nil {
-		return corrupt(what, fmt.Errorf("content %x: %w", h, err))
+		return corrupt(b.what, fmt.Errorf("content %x: %w", h, err))
 	}
 	return f(data)
 }
