@@ -176,24 +176,6 @@ func (f *fetching) damaged(ctx context.Context, uid mail.UID, err error) {
 	f.s.log.ErrorContext(ctx, "message cannot be fetched", "mailbox", f.s.view.Mailbox(), "uid", uid, "error", err)
 }
 
-// rows tells the messages of a query and returns the last one that was read.
-func (f *fetching) rows(ctx context.Context, q store.FetchQuery) (last mail.UID, err error) {
-	for row, err := range f.s.srv.o.Mailboxes.Fetch(ctx, f.s.acct.ID, f.s.view.Mailbox(), q) {
-		if err != nil {
-			return last, err
-		}
-		last = row.UID
-		seq, ok := f.number(row.UID)
-		if !ok {
-			continue
-		}
-		if err := f.row(ctx, seq, row); err != nil {
-			return last, fmt.Errorf("fetch message %d: %w", last, err)
-		}
-	}
-	return last, f.s.w.Err()
-}
-
 // number finds the sequence number of a message. Rows come in order, so the next
 // one is mostly right behind the last.
 func (f *fetching) number(uid mail.UID) (uint32, bool) {

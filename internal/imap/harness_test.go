@@ -3,10 +3,12 @@ package imap_test
 import (
 	"context"
 	"fmt"
+	"iter"
 	"net"
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -36,6 +38,21 @@ type world struct {
 	used, allowed int64
 	logins        int
 	closeBus      func()
+	reading       atomic.Int32 // how many look at rows of the store now
+}
+
+// watched is a store that counts who looks at its rows.
+type watched struct {
+	*memstore.Store
+	reading *atomic.Int32
+}
+
+func (w *watched) Fetch(ctx context.Context, acct mail.AccountID, mbox mail.MailboxID, q store.FetchQuery) iter.Seq2[*store.Row, error] {
+	return func(yield func(*store.Row, error) bool) {
+		w.reading.Add(1)
+		defer w.reading.Add(-1)
+		w.Store.Fetch(ctx, acct, mbox, q)(yield)
+	}
 }
 
 // setting changes how a world is made.
@@ -76,7 +93,7 @@ func newWorld(t testing.TB, settings ...setting) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.boxes = mailbox.New(mailbox.Options{Store: w.store, Bus: bus})
+	w.boxes = mailbox.New(mailbox.Options{Store: &watched{w.store, &w.reading}, Bus: bus})
 	o.Mailboxes = w.boxes
 	w.srv = imap.New(o)
 	return w

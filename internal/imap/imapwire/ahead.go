@@ -19,7 +19,7 @@ type ahead struct {
 // fullBuffer is data to be written. Large, when not nil, is the buffer that it is in.
 type fullBuffer struct {
 	data  []byte
-	large *[encoderFlush + encoderSpare]byte
+	large *[encoderLarge]byte
 }
 
 func newAhead(w io.Writer) *ahead {
@@ -71,7 +71,7 @@ func (e *Encoder) handOver(dst []byte) {
 	b := fullBuffer{data: dst}
 	if &dst[0] == &e.large[0] { // else dst has outgrown it
 		b.large = e.large
-		e.large = largeBuffers.Get().(*[encoderFlush + encoderSpare]byte)
+		e.large = largeBuffers.Get().(*[encoderLarge]byte)
 	}
 	e.ahead.full <- b
 	e.buf = e.large[:0]

@@ -23,15 +23,15 @@ const (
 	encoderMin   = 1 << 10
 	encoderSmall = 8 << 10   // a buffer with more than this is exchanged for a large one
 	encoderFlush = 128 << 10 // data is written once there is this much
+	encoderHold  = 112 << 10 // and this much more with Hold
 	encoderSpare = 16 << 10  // room behind that, for the item that fills it
+	encoderLarge = encoderFlush + encoderHold + encoderSpare
 	encoderPass  = 256 << 10 // pieces in which large octet strings are written
 )
 
-// largeBuffers holds buffers of encoderFlush + encoderSpare octets. Connections
-// have one while they write much, so that idle ones cost little.
-var largeBuffers = sync.Pool{New: func() any {
-	return new([encoderFlush + encoderSpare]byte)
-}}
+// largeBuffers holds buffers of encoderLarge octets. Connections have one while they
+// write much, so that idle ones cost little.
+var largeBuffers = sync.Pool{New: func() any { return new([encoderLarge]byte) }}
 
 // ErrLiteralLength means that a literal got more or fewer octets than were
 // announced. The connection is out of step and has to be closed.
@@ -44,9 +44,10 @@ var ErrLiteralLength = errors.New("imap: literal does not have its announced len
 type Encoder struct {
 	w     io.Writer
 	buf   []byte
-	large *[encoderFlush + encoderSpare]byte // what buf is a part of, or nil
-	long  bool                               // a large buffer was written since Flush
-	ahead *ahead                             // writes while buf is being filled, or nil
+	large *[encoderLarge]byte // what buf is a part of, or nil
+	long  bool                // a large buffer was written since Flush
+	ahead *ahead              // writes while buf is being filled, or nil
+	hold  bool
 	utf8  bool
 	err   error
 	lit   LiteralWriter
@@ -109,7 +110,7 @@ func (e *Encoder) start() []byte {
 // enlarge goes over to a large buffer.
 func (e *Encoder) enlarge() {
 	if e.large == nil {
-		e.large = largeBuffers.Get().(*[encoderFlush + encoderSpare]byte)
+		e.large = largeBuffers.Get().(*[encoderLarge]byte)
 		e.buf = append(e.large[:0], e.buf...)
 	}
 }
@@ -120,9 +121,15 @@ func (e *Encoder) line(dst []byte) { e.took(append(dst, '\r', '\n')) }
 // took takes back the buffer, and writes it once it is large.
 func (e *Encoder) took(dst []byte) {
 	e.buf = dst
-	if len(dst) < encoderFlush {
+	if len(dst) < e.limit() {
 		return
 	}
+	e.pass()
+}
+
+// pass gives the buffer away to be written.
+func (e *Encoder) pass() {
+	dst := e.buf
 	if e.long && e.large != nil && e.err == nil {
 		e.handOver(dst)
 		return
@@ -266,11 +273,11 @@ func (l *LiteralWriter) Write(p []byte) (int, error) {
 		e.enlarge()
 	}
 	for len(p) > 0 {
-		if len(e.buf) == 0 && len(p) >= encoderFlush && e.ahead == nil {
+		if len(e.buf) == 0 && len(p) >= encoderFlush && e.ahead == nil && !e.hold {
 			e.writeOut(p)
 			break
 		}
-		k := min(len(p), encoderFlush-len(e.buf))
+		k := min(len(p), e.limit()-len(e.buf))
 		e.took(append(e.start(), p[:k]...))
 		p = p[k:]
 	}
@@ -287,7 +294,7 @@ func (l *LiteralWriter) WriteString(s string) (int, error) {
 		e.enlarge()
 	}
 	for len(s) > 0 {
-		k := min(len(s), encoderFlush-len(e.buf))
+		k := min(len(s), e.limit()-len(e.buf))
 		e.took(append(e.start(), s[:k]...))
 		s = s[k:]
 	}
