@@ -146,10 +146,14 @@ func (s *Server) serve(ctx context.Context, c net.Conn, ip netip.Addr) {
 	s.o.Handler(ctx, tc)
 }
 
+// closeTime is how long a client has to take the close alert.
+const closeTime = time.Second
+
 // closeTLS sends the close alert, which some clients insist on, without waiting
-// for a client that does not read.
+// for a client that does not read: crypto/tls would give it 5 seconds.
 func closeTLS(tc *tls.Conn) {
-	_ = tc.SetWriteDeadline(time.Now().Add(time.Second))
+	cut := time.AfterFunc(closeTime, func() { _ = tc.NetConn().Close() })
+	defer cut.Stop()
 	_ = tc.CloseWrite()
 }
 

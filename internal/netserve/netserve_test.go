@@ -312,22 +312,30 @@ func TestLingerEnds(t *testing.T) {
 	r.waitConns(t, 0)
 }
 
-// A client that never reads does not hold up the end of its connection.
+// A client that never reads does not hold up the end of its connection, also when
+// there is no room left for the alert that ends TLS.
 func TestCloseOfTLSDoesNotWait(t *testing.T) {
+	full := make(chan time.Time, 1)
 	r := start(t, Options{TLS: certificate(t).Config(), Handler: func(_ context.Context, c net.Conn) {
-		_ = c.SetWriteDeadline(time.Now().Add(200 * time.Millisecond))
-		for {
-			if _, err := c.Write(make([]byte, 64<<10)); err != nil {
-				return
+		raw := c.(*tls.Conn).NetConn()
+		for _, size := range []int{64 << 10, 64 << 10, 1} { // the client's side makes room for a while
+			for err := error(nil); err == nil; {
+				_ = raw.SetWriteDeadline(time.Now().Add(300 * time.Millisecond))
+				_, err = raw.Write(make([]byte, size))
 			}
 		}
+		_ = raw.SetWriteDeadline(time.Time{})
+		full <- time.Now()
 	}})
 	c := tls.Client(r.dial(t), &tls.Config{InsecureSkipVerify: true})
 	if err := c.Handshake(); err != nil {
 		t.Fatal(err)
 	}
-	r.waitConns(t, 1)
+	begin := <-full
 	r.waitConns(t, 0)
+	if took := time.Since(begin); took > 3*time.Second {
+		t.Errorf("it took %s", took)
+	}
 }
 
 func TestShutdown(t *testing.T) {
