@@ -44,13 +44,21 @@ func (s *Store) openDatabase(fresh bool) error {
 		if errors.Is(err, pebble.ErrDBDoesNotExist) || errors.Is(err, pebble.ErrDBNotPristine) {
 			err = fmt.Errorf("%w: all of %s is missing, or a file marker.* of it", err, dir)
 		}
-		return readError("open the database", err)
+		if pebble.IsCorruptionError(err) {
+			return damagedDatabase(err)
+		}
+		return diskError("open the database", err)
 	}
 	if err := s.blobsThere(db, dir, names); err != nil {
 		return errors.Join(err, db.Close())
 	}
 	s.db = db
 	return nil
+}
+
+// damagedDatabase is damage that keeps the database from being opened.
+func damagedDatabase(err error) error {
+	return mail.WrapError(mail.CodeCorrupt, "the database of the mail store is damaged", fmt.Errorf("open it: %w", err))
 }
 
 // blobsThere refuses a database from which blob files were removed: reading from one
@@ -69,7 +77,7 @@ func (s *Store) blobsThere(db *pebble.DB, dir string, before []string) error {
 		}
 	}
 	if uint64(len(have)) < need {
-		return corrupt("open the database", fmt.Errorf("%w: %s has %d files *.blob, %d are needed", errDamagedFile, dir, len(have), need))
+		return damagedDatabase(fmt.Errorf("%w: %s has %d files *.blob, %d are needed", errDamagedFile, dir, len(have), need))
 	}
 	return nil
 }
