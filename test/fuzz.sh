@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Runs every fuzz target of the module for a short time each (MALLARD_FUZZTIME, default 5s).
+# Runs every fuzz target of the module for a short time each (MALLARD_TEST_FUZZTIME, default 5s).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-time="${MALLARD_FUZZTIME:-5s}"
+time="${MALLARD_TEST_FUZZTIME:-5s}"
 count=0
 failed=()
 log="$(mktemp)"
