@@ -27,7 +27,7 @@ func layers() []layer {
 		{name: "services", packages: []string{"internal/delivery", "internal/mailbox", "internal/auth", "internal/account"}, sideways: true},
 		{name: "intake", packages: []string{"internal/draft"}},
 		{name: "implementations", packages: []string{
-			"internal/store/pebblestore", "internal/store/memstore", "internal/event/membus", "internal/limit/memlimit", "internal/auth/password",
+			"internal/store/pebblestore", "internal/store/memstore", "internal/store/mongostore", "internal/event/membus", "internal/limit/memlimit", "internal/auth/password",
 		}},
 		{name: "contracts", packages: []string{"internal/store", "internal/event", "internal/limit"}},
 		{name: "pure", packages: []string{"internal/message", "internal/search", "internal/address"}},

@@ -1,0 +1,77 @@
+package mongostore
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"time"
+
+	"mallard/internal/mail"
+	"mallard/internal/store"
+)
+
+// Options says where the data is and what the engine may use. URI is required.
+type Options struct {
+	// URI is the main database: a MongoDB URL with the name of the database in its path.
+	URI string
+	// Users, GridFS and Sender are where these collections are: the name of a database on the main server, or a URL;
+	// "" for the main database.
+	Users, GridFS, Sender string
+	// Bucket is the name of the GridFS bucket of attachments, "attachments" when empty.
+	Bucket string
+	// KeepEncoded stores base64 attachments as they came, where false stores them decoded if that can be undone.
+	KeepEncoded bool
+	// MaxPool bounds the connections to each server; 100 when zero.
+	MaxPool int
+	// Timeout bounds each operation on the database, retries included; 10 s when zero.
+	Timeout time.Duration
+	// Lease is how long a writer has between taking a UID and storing its message, and how long a reader waits for it; 30 s
+	// when zero. It must be at least twice Timeout.
+	Lease time.Duration
+	// Wait is how long Open waits for the databases; it tries once when zero.
+	Wait time.Duration
+
+	// Describe parses a message that another program wrote, so that it can be served as if it had come through Stage.
+	Describe func(ctx context.Context, source io.ReaderAt, size int64) (*store.Content, error)
+	// Locks are locks shared with the other nodes; nil for none, as on a single node.
+	Locks Locks
+	// Counters are told about changes in the numbers of messages; nil for none.
+	Counters Counters
+	Logger   *slog.Logger // nil discards
+	Now      func() time.Time
+}
+
+// Locks are leases that all nodes share.
+type Locks interface {
+	// Lock waits until the lock is free, at most as long as ctx lives, and takes it for ttl. The lease is renewed until
+	// release is called or the node dies. lost is closed when the lease could not be renewed in time.
+	Lock(ctx context.Context, name string, ttl time.Duration) (release func(), lost <-chan struct{}, err error)
+}
+
+// Counters are the cached numbers of messages in a mailbox that all nodes share. They are a cache: an error is logged
+// and nothing else, and the entry ends by its time.
+type Counters interface {
+	// Count adds to the cached numbers of messages. unseenUnknown drops the number of unseen ones instead of adding.
+	Count(ctx context.Context, mbox mail.MailboxID, total, unseen int64, unseenUnknown bool) error
+}
+
+func (o *Options) setDefaults() {
+	if o.Bucket == "" {
+		o.Bucket = "attachments"
+	}
+	if o.MaxPool == 0 {
+		o.MaxPool = 100
+	}
+	if o.Timeout == 0 {
+		o.Timeout = 10 * time.Second
+	}
+	if o.Lease == 0 {
+		o.Lease = 30 * time.Second
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+}

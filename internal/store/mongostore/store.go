@@ -1,0 +1,179 @@
+package mongostore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"strings"
+	"sync"
+	"time"
+
+	"go.mongodb.org/mongo-driver/v2/mongo"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
+	"go.mongodb.org/mongo-driver/v2/mongo/readpref"
+	"go.mongodb.org/mongo-driver/v2/mongo/writeconcern"
+
+	"mallard/internal/mail"
+)
+
+// Store is the engine. It is safe for concurrent use.
+type Store struct {
+	o       Options
+	clients []*mongo.Client
+	db      databases
+	ids     *mail.IDGenerator
+
+	mu      sync.Mutex
+	closed  bool
+	running sync.WaitGroup
+}
+
+// databases are the databases by their role. Writes go to a majority, reads to the primary: a node must see what it and
+// others have been told is stored.
+type databases struct {
+	main, users, gridfs, sender *mongo.Database
+}
+
+// Open connects to the databases, waits for them as long as Options.Wait, and makes the indexes that are missing.
+func Open(ctx context.Context, o Options) (_ *Store, err error) {
+	o.setDefaults()
+	ids, err := mail.NewIDGenerator(o.Now)
+	if err != nil {
+		return nil, err
+	}
+	s := &Store{o: o, ids: ids}
+	defer func() {
+		if err != nil {
+			s.disconnect()
+		}
+	}()
+	if err := s.connect(); err != nil {
+		return nil, err
+	}
+	if err := s.wait(ctx); err != nil {
+		return nil, err
+	}
+	if err := s.ensureIndexes(ctx); err != nil {
+		return nil, fmt.Errorf("create the indexes: %w", err)
+	}
+	return s, nil
+}
+
+func (s *Store) connect() error {
+	main, err := s.dial(s.o.URI)
+	if err != nil {
+		return fmt.Errorf("dbs.mongo: %w", err)
+	}
+	s.db.main = main
+	for _, d := range []struct {
+		key, value string
+		db         **mongo.Database
+	}{{"users", s.o.Users, &s.db.users}, {"gridfs", s.o.GridFS, &s.db.gridfs}, {"sender", s.o.Sender, &s.db.sender}} {
+		switch {
+		case d.value == "":
+			*d.db = main
+		case strings.ContainsAny(d.value, ":/"):
+			if *d.db, err = s.dial(d.value); err != nil {
+				return fmt.Errorf("dbs.%s: %w", d.key, err)
+			}
+		default:
+			*d.db = main.Client().Database(d.value)
+		}
+	}
+	return nil
+}
+
+// dial opens a client and returns the database that the URL names.
+func (s *Store) dial(uri string) (*mongo.Database, error) {
+	u, err := url.Parse(uri)
+	if err != nil {
+		return nil, errors.New("not a URL such as mongodb://127.0.0.1:27017/wildduck") // the text of err may hold a password
+	}
+	name := strings.TrimPrefix(u.Path, "/")
+	if name == "" {
+		return nil, errors.New("the URL names no database: mongodb://host:port/NAME")
+	}
+	client, err := mongo.Connect(options.Client().ApplyURI(uri).
+		SetMaxPoolSize(uint64(s.o.MaxPool)).
+		SetAppName("mallard").
+		SetTimeout(s.o.Timeout).
+		SetServerSelectionTimeout(s.o.Timeout).
+		SetReadPreference(readpref.Primary()).
+		SetWriteConcern(writeconcern.Majority()).
+		// Small integers are Int32, as WildDuck writes them.
+		SetBSONOptions(&options.BSONOptions{IntMinSize: true, NilSliceAsEmpty: true}))
+	if err != nil {
+		return nil, err
+	}
+	s.clients = append(s.clients, client)
+	return client.Database(name), nil
+}
+
+// wait pings every server until it answers.
+func (s *Store) wait(ctx context.Context) error {
+	until := s.o.Now().Add(s.o.Wait)
+	for {
+		err := s.Ping(ctx)
+		if err == nil {
+			return nil
+		}
+		if !s.o.Now().Before(until) || ctx.Err() != nil {
+			return fmt.Errorf("reach the database: %w", err)
+		}
+		s.o.Logger.Warn("waiting for the database", "error", err)
+		select {
+		case <-ctx.Done():
+		case <-time.After(time.Second):
+		}
+	}
+}
+
+// Ping tells whether every database server answers.
+func (s *Store) Ping(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, s.o.Timeout)
+	defer cancel()
+	for _, c := range s.clients {
+		if err := c.Ping(ctx, readpref.Primary()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// enter counts a call as running, so that Close waits for it; the caller calls the function it returns at its end.
+func (s *Store) enter(ctx context.Context, op string) (func(), error) {
+	if err := ctx.Err(); err != nil {
+		return nil, mail.WrapError(mail.CodeCanceled, op, err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return nil, errClosed(op)
+	}
+	s.running.Add(1)
+	return s.running.Done, nil
+}
+
+// Close waits for running calls and closes the connections.
+func (s *Store) Close() error {
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return nil
+	}
+	s.closed = true
+	s.mu.Unlock()
+	s.running.Wait()
+	return s.disconnect()
+}
+
+func (s *Store) disconnect() error {
+	var errs []error
+	for _, c := range s.clients {
+		ctx, cancel := context.WithTimeout(context.Background(), s.o.Timeout)
+		errs = append(errs, c.Disconnect(ctx))
+		cancel()
+	}
+	return errors.Join(errs...)
+}
