@@ -37,7 +37,7 @@ func layers() []layer {
 
 // testOnly are packages that only tests import.
 func testOnly(pkg string) bool {
-	return strings.HasSuffix(pkg, "test") || strings.HasPrefix(pkg, "test/") || pkg == "internal/lint"
+	return strings.HasSuffix(pkg, "test") || strings.HasPrefix(pkg, "test/") || pkg == "internal/lint" || strings.HasPrefix(pkg, "internal/testserver")
 }
 
 // implementers may import an engine or a bus by name; everybody else goes through
