@@ -2,10 +2,11 @@ package mongostore
 
 import (
 	"context"
+	"crypto/rand"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -81,7 +82,7 @@ func (s *Store) Stage(ctx context.Context, c *store.Content) (store.Staged, erro
 	}
 	return &staged{
 		s: s, references: slices.Clone(c.References), subject: c.Subject, messageID: c.MessageID, date: c.Date,
-		magic: rand.Int32N(1 << 16),
+		magic: newMagic(),
 		desc: description{
 			envelope: slices.Clone(c.Envelope), bodyStructure: slices.Clone(c.BodyStructure), tree: slices.Clone(c.Tree),
 			summary: slices.Clone(c.Summary), header: slices.Clone(c.Header), signature: slices.Clone(c.Signature), size: c.Size,
@@ -89,6 +90,13 @@ func (s *Store) Stage(ctx context.Context, c *store.Content) (store.Staged, erro
 		raw:  raw,
 		made: map[string]*prepared{},
 	}, nil
+}
+
+// newMagic makes the number by which the references of a message are counted.
+func newMagic() int32 {
+	var b [2]byte
+	_, _ = rand.Read(b[:]) // it never fails
+	return int32(binary.BigEndian.Uint16(b[:]))
 }
 
 // readAt fills b, or says why the message is not what was announced.
@@ -143,34 +151,36 @@ func (s *Store) dropReferences(ctx context.Context, refs ...references) error { 
 // referencesOf are the references of a document that has its magic and mimeTree.attachmentMap.
 func referencesOf(doc bson.Raw) references { return references{} }
 
-// Projections: what a query must ask for so that the functions here can work on its documents.
-var (
-	projectReferences = bson.D{{Key: "magic", Value: 1}, {Key: "mimeTree.attachmentMap", Value: 1}}
-	// projectBody is for openBody.
-	projectBody = bson.D{
-		{Key: "mailbox", Value: 1}, {Key: "uid", Value: 1}, {Key: "size", Value: 1}, {Key: "hdate", Value: 1},
-		{Key: "mimeTree", Value: 1}, {Key: memberMallard, Value: 1},
+// Projections: what a query must ask for so that the functions here can work on its documents. They name members of
+// memberMallard one by one, so that they can be joined with hotFields and metaFields.
+
+// referenceFields is the projection for referencesOf.
+func referenceFields() bson.D {
+	return bson.D{{Key: "magic", Value: 1}, {Key: "mimeTree.attachmentMap", Value: 1}}
+}
+
+// bodyFields is the projection for openBody.
+func bodyFields() bson.D { return describedFields(store.FieldBody) }
+
+// describedFields is the projection for described, and with store.FieldBody for openBody too.
+func describedFields(fields store.Fields) bson.D {
+	d := bson.D{{Key: "_id", Value: 1}, {Key: "mailbox", Value: 1}, {Key: "uid", Value: 1}, {Key: "size", Value: 1}}
+	for _, key := range []string{keySize, "prefix", "envelope", "bodystructure", "tree", "summary", "header", "signature", "raw"} {
+		d = append(d, bson.E{Key: memberMallard + "." + key, Value: 1})
 	}
-)
+	return d
+}
 
-// projectSize is for verbatimSize; every projection of messages should have it.
-var projectSize = bson.D{{Key: "size", Value: 1}, {Key: "hdate", Value: 1}, {Key: memberMallard + ".of", Value: 1}, {Key: memberMallard + ".size", Value: 1}}
-
-// verbatimSize is the RFC822.SIZE of a document with the members of projectSize.
+// verbatimSize is the RFC822.SIZE of a document.
 func verbatimSize(doc bson.Raw) int64 {
-	if n, ok := doc.Lookup(memberMallard, "size").AsInt64OK(); ok {
+	if n, ok := doc.Lookup(memberMallard, keySize).AsInt64OK(); ok {
 		return n
 	}
 	n, _ := doc.Lookup("size").AsInt64OK()
 	return n
 }
 
-// projectDescribed are the members that described needs for these fields; for FieldBody those of openBody as well.
-func projectDescribed(fields store.Fields) bson.D {
-	return bson.D{{Key: "_id", Value: 1}, {Key: "mailbox", Value: 1}, {Key: "uid", Value: 1}, {Key: "size", Value: 1}, {Key: "hdate", Value: 1}, {Key: memberMallard, Value: 1}}
-}
-
-// described gives what rows say about a message. doc has the members of projectDescribed. Messages that another program
+// described gives what rows say about a message. doc has the members of describedFields. Messages that another program
 // wrote are read and described at first sight.
 func (s *Store) described(ctx context.Context, doc bson.Raw, fields store.Fields) (*description, error) {
 	bin := func(key string) []byte {
@@ -187,7 +197,7 @@ func (s *Store) described(ctx context.Context, doc bson.Raw, fields store.Fields
 // body is the verbatim content of a message.
 type body struct{ raw []byte }
 
-// openBody gives the verbatim content of a document with the members of projectBody. The body stays readable when the
+// openBody gives the verbatim content of a document with the members of bodyFields. The body stays readable when the
 // document is gone; its attachments are read from GridFS, where they live for at least a day without references.
 func (s *Store) openBody(ctx context.Context, doc bson.Raw) (store.Body, error) {
 	_, b, _ := doc.Lookup(memberMallard, "raw").BinaryOK()
