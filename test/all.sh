@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Runs everything: format, vet, staticcheck, unit tests, the race detector, end to end against the built binary with
-# real mail programs, and every fuzz target for a short time. On Debian with root it installs what is missing first;
-# elsewhere it runs what it can and says at the end what it could not. With MALLARD_CI=1 nothing may be left out.
+# Runs everything: format, vet, staticcheck, unit tests and the race detector beside real databases, end to end against
+# the built binary with real mail programs, with Node WildDuck on one database, with several nodes, and every fuzz target
+# for a short time. On Debian with root it installs what is missing first; elsewhere it runs what it can and says at the
+# end what it could not. With MALLARD_CI=1 nothing may be left out.
 #
 # A step that fails does not keep the others from running. Exit status 0 only if none has failed.
 set -uo pipefail
@@ -33,19 +34,36 @@ prepare() {
   [ "${MALLARD_CI:-}" != 1 ]
 }
 
+# with_servers COMMAND... runs it beside a server of the MongoDB protocol and a Redis of its own.
+with_servers() {
+  local dir status
+  dir="$(mktemp -d)"
+  if ! go build -tags e2e -o "$dir/with" ./test/servers/with; then
+    rm -rf "$dir"
+    return 1
+  fi
+  "$dir/with" "$@"
+  status=$?
+  rm -rf "$dir"
+  return "$status"
+}
+
+unit() { with_servers make -s unit; }
+
 race() {
   if [ "$(go env CGO_ENABLED)" != 1 ] || ! command -v "$(go env CC)" >/dev/null 2>&1; then
     left_out+=("race detector: it needs a C compiler")
     [ "${MALLARD_CI:-}" != 1 ]
     return
   fi
-  make race
+  with_servers make -s race
 }
 
+# e2e PACKAGES... runs tests against the built binary and notes those that were skipped.
 e2e() {
   local log status test
   log="$(mktemp)"
-  go test -tags e2e -count=1 -timeout 30m -v ./test/e2e/... >"$log" 2>&1
+  with_servers go test -tags e2e -count=1 -timeout 30m -v "$@" >"$log" 2>&1
   status=$?
   if [ "$status" -ne 0 ]; then
     cat "$log"
@@ -53,7 +71,7 @@ e2e() {
     grep -E '^(--- |ok|FAIL|PASS|\?)' "$log"
   fi
   while read -r test; do
-    left_out+=("end to end: $test")
+    left_out+=("$*: $test")
     [ "${MALLARD_CI:-}" != 1 ] || status=1
   done < <(sed -n 's/^ *--- SKIP: \([^ ]*\).*/\1/p' "$log")
   rm -f "$log"
@@ -64,9 +82,12 @@ step "install what the tests need" prepare
 step "format" make -s fmt
 step "vet" make -s vet
 step "staticcheck" make -s lint
-step "unit tests" make -s unit
+step "unit tests" unit
 step "race detector" race
-step "end to end" e2e
+step "end to end" e2e ./test/e2e/...
+step "servers of the tests" e2e ./test/servers/...
+step "interoperation" e2e ./test/interop/...
+step "cluster" e2e ./test/cluster/...
 step "fuzz" test/fuzz.sh
 
 printf '\n=== all done in %d s\n' "$SECONDS"

@@ -36,8 +36,10 @@ func allScript(t *testing.T, log string, status string, env ...string) (out stri
 	write("test/fuzz.sh", "#!/bin/sh\n")
 	write("bin/make", "#!/bin/sh\n")
 	write("log", log)
-	// go env CGO_ENABLED, go env CC, and go test
-	write("bin/go", "#!/bin/sh\ncase $2 in CGO_ENABLED) echo 1;; CC) echo sh;; *) cat "+filepath.Join(dir, "log")+"; exit "+status+";; esac\n")
+	// go env CGO_ENABLED, go env CC, go build -tags e2e -o FILE PACKAGE, and go test
+	write("with", "#!/bin/sh\nMALLARD_TEST_MONGO=there exec \"$@\"\n")
+	write("bin/go", "#!/bin/sh\ncase $1 in env) case $2 in CGO_ENABLED) echo 1;; CC) echo sh;; esac;; build) cp "+filepath.Join(dir, "with")+" $5;; "+
+		"*) [ \"$MALLARD_TEST_MONGO\" = there ] || exit 3; cat "+filepath.Join(dir, "log")+"; exit "+status+";; esac\n")
 	cmd := exec.Command(bash, filepath.Join(dir, "test", "all.sh"))
 	cmd.Env = append([]string{"PATH=" + filepath.Join(dir, "bin") + ":/usr/bin:/bin", "HOME=" + dir}, env...)
 	b, err := cmd.CombinedOutput()
@@ -55,9 +57,9 @@ func TestAllScript(t *testing.T) {
 		want, not         string
 	}{
 		{"all is well", "PASS\n", "0", nil, true, "=== end to end: ok", "FAILED"},
-		{"failed", "--- FAIL: TestMutt\n", "1", nil, false, "FAILED: end to end\n", "could not run"},
+		{"failed", "--- FAIL: TestMutt\n", "1", nil, false, "FAILED: end to end\nFAILED: servers of the tests\nFAILED: interoperation\nFAILED: cluster\n", "could not run"},
 		{"failed and skipped", skipped, "1", nil, false, "FAILED: end to end\n", "FAILED: \n"},
-		{"skipped", skipped, "0", nil, true, "could not run: end to end: TestMutt\ncould not run: end to end: TestClients/mbsync\n", "FAILED"},
+		{"skipped", skipped, "0", nil, true, "could not run: ./test/e2e/...: TestMutt\ncould not run: ./test/e2e/...: TestClients/mbsync\n", "FAILED"},
 		{"skipped in CI", skipped, "0", []string{"MALLARD_CI=1"}, false, "FAILED: end to end\n", "FAILED: \n"},
 		{"CI", "PASS\n", "0", []string{"MALLARD_CI=1"}, true, "=== end to end: ok", "FAILED"},
 	} {

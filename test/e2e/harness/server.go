@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -21,6 +20,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"mallard/test/servers"
 )
 
 // Password of every user that User makes.
@@ -70,44 +71,25 @@ func OnlyMallard(t testing.TB) {
 }
 
 // CI tells whether nothing may be left out.
-func CI() bool { return os.Getenv("MALLARD_CI") == "1" }
+func CI() bool { return servers.CI() }
 
 // Need returns the path of a program. Where nothing may be left out a missing one fails the test, elsewhere the test is
 // skipped and says what to install.
 func Need(t testing.TB, program, debianPackage string) string {
 	t.Helper()
-	path, err := exec.LookPath(program)
-	if err != nil {
-		for _, dir := range []string{"/usr/sbin", "/sbin"} {
-			if _, statErr := os.Stat(filepath.Join(dir, program)); statErr == nil {
-				return filepath.Join(dir, program)
-			}
-		}
-		Missing(t, "%s is not installed: apt-get install %s (or test/rig/install.sh)", program, debianPackage)
-	}
-	return path
+	return servers.Need(t, program, debianPackage)
 }
 
 // Missing ends a test for which something is not there.
 func Missing(t testing.TB, format string, args ...any) {
 	t.Helper()
-	if CI() {
-		t.Fatalf(format, args...)
-	}
-	t.Skipf(format, args...)
+	servers.Missing(t, format, args...)
 }
 
 // Cache is where test/rig/install.sh puts what is not a package of the system.
 func Cache(t testing.TB) string {
 	t.Helper()
-	if dir := os.Getenv("MALLARD_TEST_CACHE"); dir != "" {
-		return dir
-	}
-	home, err := os.UserHomeDir()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return filepath.Join(home, ".cache", "mallard-test")
+	return servers.Cache(t)
 }
 
 // Root is the top of the repository.
@@ -151,16 +133,7 @@ func Binary(t testing.TB) string {
 // FreePorts finds ports on loopback that nothing listens on.
 func FreePorts(t testing.TB, n int) []int {
 	t.Helper()
-	var ports []int
-	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer l.Close()
-		ports = append(ports, l.Addr().(*net.TCPAddr).Port)
-	}
-	return ports
+	return servers.FreePorts(t, n)
 }
 
 // Start starts a server with an empty data directory and waits until it is healthy.
@@ -399,18 +372,7 @@ func environment() []string {
 }
 
 // Until calls f over and over until it is true; it returns false when it was not within the time.
-func Until(limit time.Duration, f func() bool) bool {
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	for end := time.Now().Add(limit); ; <-tick.C {
-		if f() {
-			return true
-		}
-		if time.Now().After(end) {
-			return false
-		}
-	}
-}
+func Until(limit time.Duration, f func() bool) bool { return servers.Until(limit, f) }
 
 // A Command is a program to run to its end.
 type Command struct {
