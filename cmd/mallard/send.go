@@ -150,24 +150,27 @@ func (s *sendCmd) print(i int, v lmtpclient.Verdict) error {
 // dial connects to the LMTP server that is meant.
 func (s *sendCmd) dial(ctx context.Context, cfg *config.Config) (*lmtpclient.Client, error) {
 	addr, secure := s.LMTP, s.TLS
+	var o lmtpclient.Options
 	if addr == "" {
 		if !cfg.LMTP.Enabled {
 			return nil, usageError{errors.New("LMTP is not enabled in the configuration: name a server with --lmtp")}
 		}
 		addr, secure = net.JoinHostPort(reachable(cfg.LMTP.Host), strconv.Itoa(cfg.LMTP.Port)), cfg.LMTP.Secure
+		var err error
+		if o.Proxies, err = cfg.LMTP.Proxies(); err != nil {
+			return nil, usageError{err}
+		}
 	}
 	host, _, err := net.SplitHostPort(addr)
 	if err != nil {
 		return nil, usageError{fmt.Errorf("--lmtp: %w; write host:port", err)}
 	}
-	var client *lmtpclient.Client
 	if secure {
 		// On loopback the certificate is mostly a self-signed one, and nobody is
 		// in between who could be another.
-		client, err = lmtpclient.DialTLS(ctx, addr, &tls.Config{ServerName: host, InsecureSkipVerify: isLoopback(host)})
-	} else {
-		client, err = lmtpclient.Dial(ctx, addr)
+		o.TLS = &tls.Config{ServerName: host, InsecureSkipVerify: isLoopback(host)}
 	}
+	client, err := lmtpclient.Dial(ctx, addr, o)
 	if err != nil && s.LMTP == "" {
 		return nil, fmt.Errorf("%w (is the server running? `mallard serve` starts it)", err)
 	}

@@ -9,6 +9,7 @@ package config
 import (
 	"fmt"
 	"os"
+	"reflect"
 	"time"
 )
 
@@ -22,6 +23,7 @@ type Config struct {
 	MaxForwards     int64    `toml:"maxForwards" range:"0..1099511627776" doc:"default of the messages that are forwarded for a user in a day, as the API tells it; 0: 2000"`
 	MaxMailboxes    int      `toml:"maxMailboxes" range:"10..1000000" doc:"mailboxes of one user"`
 	ShutdownTimeout Duration `toml:"shutdownTimeout" range:"0s..10m" doc:"time that open connections have to finish what they do when the server stops"`
+	ProxyTimeout    Duration `toml:"proxyTimeout" range:"100ms..1m" doc:"time that a proxy (useProxy) has to send the PROXY header of a connection"`
 
 	Store Store `toml:"store"`
 	IMAP  IMAP  `toml:"imap"`
@@ -53,6 +55,8 @@ type Listener struct {
 	Host    string `toml:"host" doc:"address to listen on; 0.0.0.0 or :: for all"`
 	Port    int    `toml:"port" range:"0..65535" doc:"TCP port; 0: any free one"`
 	Secure  bool   `toml:"secure" doc:"TLS from the first octet"`
+
+	UseProxy []string `toml:"useProxy" doc:"addresses and networks of proxies whose connections to this port begin with a PROXY header (version 1 or 2), such as those of HAProxy; * for all connections" example:"[\"192.0.2.10\", \"198.51.100.0/24\"], [] for none"`
 }
 
 // Clients bounds the connections of a service. The limits hold for each port.
@@ -207,9 +211,9 @@ const defaultHost = "127.0.0.1"
 // service on loopback.
 func Default() *Config {
 	clients := Clients{MaxClients: 20000, MaxClientsPerIP: 2000}
-	return &Config{
+	c := &Config{
 		MaxStorage: 1024, MaxRecipients: 2000, MaxForwards: 2000, MaxMailboxes: 1500,
-		ShutdownTimeout: Duration(5 * time.Second),
+		ShutdownTimeout: Duration(5 * time.Second), ProxyTimeout: Duration(5 * time.Second),
 		Store: Store{
 			Path: "mallard-data", MemTableMB: 16, SpoolMB: 1, CachedAccounts: 10000, MinFreeMB: 128,
 			FlagDelay: Duration(200 * time.Millisecond), JournalAge: Duration(12 * time.Hour), ThreadAge: Duration(180 * 24 * time.Hour),
@@ -245,6 +249,17 @@ func Default() *Config {
 		},
 		Log: Log{Level: "info", Format: "text"},
 	}
+	c.fillLists()
+	return c
+}
+
+// fillLists makes lists that are not there empty: both mean the same.
+func (c *Config) fillLists() {
+	for _, k := range c.keys() {
+		if k.value.Kind() == reflect.Slice && k.value.IsNil() {
+			k.value.Set(reflect.MakeSlice(k.value.Type(), 0, 0))
+		}
+	}
 }
 
 // Load reads the configuration: defaults, then the file unless its name is
@@ -266,6 +281,7 @@ func Load(file string, environ []string) (*Config, error) {
 	if err != nil {
 		return nil, err
 	}
+	c.fillLists()
 	return c, c.validate(func(key string) string {
 		if v, ok := vars[key]; ok {
 			return v

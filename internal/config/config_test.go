@@ -56,7 +56,7 @@ func TestPrintRoundTrip(t *testing.T) {
 	c.API.AccessToken = "very secret"
 	c.API.CORS.Origins = []string{"https://a.example", "https://b.example"}
 	c.Auth.IPExempt = []string{"192.0.2.0/24"}
-	c.IMAP.Interfaces = append(c.IMAP.Interfaces, Interface{Listener: Listener{Host: "::1", Port: 1993, Secure: true}, MaxLineLength: 2000})
+	c.IMAP.Interfaces = append(c.IMAP.Interfaces, Interface{Listener: Listener{Host: "::1", Port: 1993, Secure: true, UseProxy: []string{"*"}}, MaxLineLength: 2000})
 	var b bytes.Buffer
 	if err := c.Print(&b, false); err != nil {
 		t.Fatal(err)
@@ -108,6 +108,7 @@ func TestEveryKeyInFileAndEnvironment(t *testing.T) {
 	c.IMAP.Secured, c.LMTP.Secured, c.IMAP.Interfaces[0].Secured = true, false, false
 	c.API.AccessToken, c.Debug.Profile = "t", "127.0.0.1:6060"
 	c.API.CORS.Origins, c.Auth.IPExempt = []string{"a", "b"}, []string{"192.0.2.1"}
+	c.IMAP.UseProxy, c.LMTP.UseProxy = []string{"192.0.2.1", "2001:db8::/32"}, []string{"*"}
 
 	var file bytes.Buffer
 	if err := c.Print(&file, true); err != nil {
@@ -147,8 +148,8 @@ func TestInterfaces(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := []Interface{
-		{Listener: Listener{Enabled: true, Host: "127.0.0.1", Port: 1}},
-		{Listener: Listener{Enabled: false, Host: "::", Port: 2}},
+		{Listener: Listener{Enabled: true, Host: "127.0.0.1", Port: 1, UseProxy: []string{}}},
+		{Listener: Listener{Enabled: false, Host: "::", Port: 2, UseProxy: []string{}}},
 	}
 	if !reflect.DeepEqual(c.IMAP.Interfaces, want) {
 		t.Errorf("interfaces %+v", c.IMAP.Interfaces)
@@ -159,8 +160,8 @@ func TestInterfaces(t *testing.T) {
 		t.Fatal(err)
 	}
 	want = []Interface{
-		{Listener: Listener{Enabled: true, Host: "127.0.0.1", Port: 7}},
-		{Listener: Listener{Enabled: true, Host: "127.0.0.1", Port: 8, Secure: true}},
+		{Listener: Listener{Enabled: true, Host: "127.0.0.1", Port: 7, UseProxy: []string{}}},
+		{Listener: Listener{Enabled: true, Host: "127.0.0.1", Port: 8, Secure: true, UseProxy: []string{}}},
 	}
 	if !reflect.DeepEqual(c.IMAP.Interfaces, want) {
 		t.Errorf("interfaces %+v", c.IMAP.Interfaces)
@@ -184,6 +185,9 @@ func TestWarnings(t *testing.T) {
 		{"[imap]\nhost = \"0.0.0.0\"\n[[imap.interface]]\nhost = \"0.0.0.0\"\nport = 143\n", nil}, // TLS and STARTTLS
 		{"[lmtp]\nhost = \"0.0.0.0\"\n", []string{"lmtp: whoever reaches 0.0.0.0:2424"}},
 		{"[lmtp]\nhost = \"0.0.0.0\"\nenabled = false\n", nil},
+		{"[imap]\nhost = \"0.0.0.0\"\nuseProxy = [\"192.0.2.1\"]\n", nil},
+		{"[imap]\nuseProxy = [\"*\"]\n", nil},
+		{"[imap]\nhost = \"0.0.0.0\"\nuseProxy = [\"*\"]\n", []string{"imap: whoever reaches 0.0.0.0:9993 can pretend"}},
 		{"[imap]\nhost = \"::\"\nsecure = false\nignoreSTARTTLS = true\n", []string{"imap: passwords and mail cross"}},
 		{"[imap]\nhost = \"::\"\nsecure = false\ndisableSTARTTLS = true\n", []string{"imap: nobody can log in"}},
 		{"[imap]\nhost = \"::\"\nsecure = false\nsecured = true\n", nil},
@@ -207,6 +211,21 @@ func TestWarnings(t *testing.T) {
 			if !strings.Contains(got[i], tt.want[i]) {
 				t.Errorf("%q: warning %q, want %q", tt.text, got[i], tt.want[i])
 			}
+		}
+	}
+}
+
+func TestProxies(t *testing.T) {
+	c, err := load(t, "[imap]\nuseProxy = [\"192.0.2.1\", \"2001:db8::5/32\"]\n[lmtp]\nuseProxy = [\"*\"]\n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		l    Listener
+		want string
+	}{{c.IMAP.Listener, "[192.0.2.1/32 2001:db8::/32]"}, {c.LMTP.Listener, "[0.0.0.0/0 ::/0]"}, {c.API.Listener, "[]"}, {c.IMAP.Interfaces[0].Listener, "[]"}} {
+		if got, err := tt.l.Proxies(); err != nil || fmt.Sprint(got) != tt.want {
+			t.Errorf("%v, error %v, want %s", got, err, tt.want)
 		}
 	}
 }

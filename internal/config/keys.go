@@ -97,6 +97,9 @@ func (k key) wants() string {
 	case bool:
 		return "true or false"
 	case []string:
+		if example := k.field.Tag.Get("example"); example != "" {
+			return "a list such as " + example
+		}
 		return `a list of texts such as ["a", "b"]`
 	case string:
 		if allow := k.field.Tag.Get("allow"); allow != "" {

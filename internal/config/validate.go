@@ -45,6 +45,11 @@ func (c *Config) validate(origin func(key string) string) error {
 	if a := c.API.AccessControl; a.TokenTTL > a.TokenLifetime {
 		p.bad("api.accessControl.tokenTTL", "%d is more than api.accessControl.tokenLifetime, %d", a.TokenTTL, a.TokenLifetime)
 	}
+	for _, l := range c.ports() {
+		if _, err := l.Proxies(); err != nil {
+			p.bad(l.key+".useProxy", "%v, such as 192.0.2.10 or 198.51.100.0/24", err)
+		}
+	}
 	for _, text := range c.Auth.IPExempt {
 		if _, err := ParsePrefix(text); err != nil {
 			p.bad("auth.ipExempt", "%q is not an address such as 192.0.2.1 or a network such as 192.0.2.0/24", text)
@@ -186,6 +191,26 @@ func ParsePrefix(text string) (netip.Prefix, error) {
 	return p.Masked(), nil
 }
 
+// Proxies are the networks from which connections begin with a PROXY header.
+func (l Listener) Proxies() ([]netip.Prefix, error) {
+	var out []netip.Prefix
+	for _, text := range l.UseProxy {
+		if text == everywhere {
+			out = append(out, netip.PrefixFrom(netip.IPv4Unspecified(), 0), netip.PrefixFrom(netip.IPv6Unspecified(), 0))
+			continue
+		}
+		p, err := ParsePrefix(text)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, p)
+	}
+	return out, nil
+}
+
+// everywhere stands for all addresses in a list of proxies.
+const everywhere = "*"
+
 // Warnings tells what is allowed and probably not meant, for the log of a server.
 func (c *Config) Warnings() []string {
 	var out []string
@@ -195,6 +220,9 @@ func (c *Config) Warnings() []string {
 			continue
 		}
 		addr := net.JoinHostPort(l.Host, strconv.Itoa(l.Port))
+		if slices.Contains(l.UseProxy, everywhere) {
+			warn("%s: whoever reaches %s can pretend to have any address, this machine's included, and so log in without TLS and guess passwords without limits: name the proxies in useProxy", l.key, addr)
+		}
 		switch {
 		case l.key == "lmtp":
 			warn("lmtp: whoever reaches %s can deliver mail without a password: let only your mail servers reach it", addr)

@@ -50,7 +50,6 @@ var wildDuckKeys = map[string]string{
 	"imap.retention":         notYet,
 	"imap.disableRetention":  notYet,
 	"imap.enableCompression": notYet,
-	"imap.useProxy":          notYet,
 	"imap.ignoredHosts":      "connections without a login are not logged; leave it out",
 	"imap.quotes":            "LOGOUT is answered without quotes; leave it out",
 	"imap.aps":               notYet,

@@ -78,7 +78,10 @@ func TestErrorsNameFileLineAndWhatIsAllowed(t *testing.T) {
 		{"[imap]\n# @include \"imap.toml\"\n", "", []string{"mallard.toml:2", "\"imap.toml\"", "docs/configuration.md"}},
 		{"processes = 2\n", "", []string{"mallard.toml:1: \"processes\" is a key of WildDuck: one process uses all processors"}},
 		{"[dbs]\nmongo = \"mongodb://127.0.0.1/x\"\n", "", []string{"mallard.toml:", "is a key of WildDuck", "path in [store]"}},
-		{"[imap]\nuseProxy = true\n", "", []string{"mallard.toml:2: \"imap.useProxy\" is a key of WildDuck"}},
+		{"[imap]\nuseProxy = true\n", "", []string{"mallard.toml:2:", "imap.useProxy: this needs a list such as [\"192.0.2.10\""}},
+		{"[imap]\nuseProxy = [\"haproxy\"]\n", "", []string{"mallard.toml:2: imap.useProxy: \"haproxy\" is not an address or a network, such as 192.0.2.10"}},
+		{"[[imap.interface]]\nport = 1\nuseProxy = [\"10.0.0.0/33\"]\n", "", []string{"mallard.toml:3: imap.interface.1.useProxy"}},
+		{"", "MALLARD_LMTP_USEPROXY=10.0.0.1,x", []string{"environment: MALLARD_LMTP_USEPROXY", "\"x\" is not an address"}},
 		// environment
 		{"", "MALLARD_IMAP_PROT=1", []string{"MALLARD_IMAP_PROT", "names no key"}},
 		{"", "MALLARD_IMAP_PORT=x", []string{"MALLARD_IMAP_PORT", "whole number from 0 to 65535"}},

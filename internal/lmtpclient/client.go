@@ -13,6 +13,8 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
+	"slices"
 	"strings"
 	"time"
 )
@@ -31,21 +33,26 @@ type Client struct {
 	ext  map[string]string // extensions by keyword, with their parameters
 }
 
-// Dial connects to host:port and greets.
-func Dial(ctx context.Context, addr string) (*Client, error) { return dial(ctx, addr, nil) }
-
-// DialTLS is Dial for a port with TLS from the first octet.
-func DialTLS(ctx context.Context, addr string, cfg *tls.Config) (*Client, error) {
-	return dial(ctx, addr, cfg)
+// Options say how a server is reached.
+type Options struct {
+	// TLS, when set, is used from the first octet on.
+	TLS *tls.Config
+	// Proxies are the networks that the server takes for proxies: to a server that takes
+	// this client for one a PROXY header is sent, which says that it speaks for itself.
+	Proxies []netip.Prefix
 }
 
-func dial(ctx context.Context, addr string, cfg *tls.Config) (*Client, error) {
+// Dial connects to host:port and greets.
+func Dial(ctx context.Context, addr string, o Options) (*Client, error) {
 	conn, err := (&net.Dialer{Timeout: dialTimeout}).DialContext(ctx, "tcp", addr)
 	if err != nil {
 		return nil, fmt.Errorf("connect to LMTP server: %w", err)
 	}
-	if cfg != nil {
-		tc := tls.Client(conn, cfg)
+	if err := o.introduce(conn); err != nil {
+		return nil, errors.Join(fmt.Errorf("send PROXY header to LMTP server %s: %w", addr, err), conn.Close())
+	}
+	if o.TLS != nil {
+		tc := tls.Client(conn, o.TLS)
 		hctx, cancel := context.WithTimeout(ctx, dialTimeout)
 		defer cancel()
 		if err := tc.HandshakeContext(hctx); err != nil {
@@ -60,6 +67,16 @@ func dial(ctx context.Context, addr string, cfg *tls.Config) (*Client, error) {
 		return nil, errors.Join(fmt.Errorf("greet LMTP server %s: %w", addr, err), conn.Close())
 	}
 	return c, nil
+}
+
+// introduce sends the PROXY header where the server waits for one.
+func (o *Options) introduce(conn net.Conn) error {
+	a, ok := conn.LocalAddr().(*net.TCPAddr)
+	if !ok || !slices.ContainsFunc(o.Proxies, func(p netip.Prefix) bool { return p.Contains(a.AddrPort().Addr().Unmap().WithZone("")) }) {
+		return nil
+	}
+	_, err := io.WriteString(conn, "PROXY UNKNOWN\r\n")
+	return err
 }
 
 func (c *Client) hello() error {

@@ -144,7 +144,7 @@ func TestVerbatim(t *testing.T) {
 	for _, text := range []string{"", "x", ".\r\n", "a\r\n.b\r\n..c\r\n", "a\n.b\n", "\r\n.\r\n", "nul \x00 and \xff\r\n", big, big[:256<<10], "\r"} {
 		for _, lhlo := range []string{chunkLHLO, plainLHLO} {
 			f := &fakeServer{lhlo: lhlo, perRcpt: []string{"250 2.0.0 ok\r\n"}}
-			c, err := Dial(t.Context(), f.start(t))
+			c, err := Dial(t.Context(), f.start(t), Options{})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -190,7 +190,7 @@ func TestVerdicts(t *testing.T) {
 		lhlo: chunkLHLO, replies: map[string]string{"RCPT TO:<no@x>": "550 5.1.1 unknown\r\n"},
 		perRcpt: []string{"250 2.0.0 stored\r\n", "552-5.2.2 full\r\n552 5.2.2 really\r\n"},
 	}
-	c, err := Dial(t.Context(), f.start(t))
+	c, err := Dial(t.Context(), f.start(t), Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -219,7 +219,7 @@ func TestRefused(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			f := &fakeServer{lhlo: plainLHLO, replies: map[string]string{tt.start: tt.answer}}
-			c, err := Dial(t.Context(), f.start(t))
+			c, err := Dial(t.Context(), f.start(t), Options{})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -240,7 +240,7 @@ func TestRefused(t *testing.T) {
 // Addresses cannot bring in commands or parameters.
 func TestBadAddresses(t *testing.T) {
 	f := &fakeServer{lhlo: plainLHLO}
-	c, err := Dial(t.Context(), f.start(t))
+	c, err := Dial(t.Context(), f.start(t), Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -267,7 +267,7 @@ func TestBadServers(t *testing.T) {
 	} {
 		f := &fakeServer{lhlo: lhlo}
 		ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
-		c, err := Dial(ctx, f.start(t))
+		c, err := Dial(ctx, f.start(t), Options{})
 		if err == nil {
 			t.Errorf("%.20q was taken for a greeting", lhlo)
 			_ = c.Close()
@@ -284,7 +284,7 @@ func TestCutSource(t *testing.T) {
 		for _, cut := range []error{errors.New("broken"), io.ErrUnexpectedEOF, io.ErrClosedPipe} {
 			for _, size := range []int{0, 10, chunkSize, chunkSize + 10} {
 				f := &fakeServer{lhlo: lhlo, perRcpt: []string{"250 stored\r\n"}}
-				c, err := Dial(t.Context(), f.start(t))
+				c, err := Dial(t.Context(), f.start(t), Options{})
 				if err != nil {
 					t.Fatal(err)
 				}

@@ -42,8 +42,16 @@ type Options struct {
 	MaxConns, MaxConnsPerIP int
 	Refusal                 string
 	TLSTimeout              time.Duration
-	Log                     *slog.Logger
-	Handler                 Handler
+	// Proxies are the networks of proxies that put a PROXY header (versions 1 and 2)
+	// before what their client says, and before TLS. A connection from there must begin
+	// with one within ProxyTimeout, or it is closed after ProxyRefusal, a complete line of
+	// the protocol, has been sent (not over implicit TLS). Its client's address is that
+	// of the connection, and the one that MaxConnsPerIP counts.
+	Proxies      []netip.Prefix
+	ProxyTimeout time.Duration // DefaultProxyTimeout when zero
+	ProxyRefusal string
+	Log          *slog.Logger
+	Handler      Handler
 }
 
 // Server is a bound listener.
@@ -101,28 +109,41 @@ func (s *Server) Serve(ctx context.Context) error {
 			continue
 		}
 		delay = 0
-		ip := remoteIP(c)
-		if !s.admit(c, ip) {
-			refuse(c, s.o)
+		e, ok := s.admit(c)
+		if !ok {
+			refuse(c, s.o, s.o.Refusal)
 			continue
 		}
-		go s.serve(ctx, c, ip)
+		go s.serve(ctx, c, e)
 	}
 }
 
-func (s *Server) admit(c net.Conn, ip netip.Addr) bool {
+func (s *Server) admit(c net.Conn) (*entry, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.closing.Load() || !s.gate.enter(ip) {
-		return false
+	if s.closing.Load() {
+		return nil, false
 	}
-	s.conns[c] = struct{}{}
-	s.wg.Add(1)
-	return true
+	e, ok := s.gate.admit(c, &s.o)
+	if ok {
+		s.conns[c] = struct{}{}
+		s.wg.Add(1)
+	}
+	return e, ok
 }
 
-func (s *Server) serve(ctx context.Context, c net.Conn, ip netip.Addr) {
-	defer s.release(c, ip)
+func (s *Server) serve(ctx context.Context, raw net.Conn, e *entry) {
+	defer s.release(raw, e)
+	c, refusal, err := e.identify(ctx, raw, &s.o)
+	if err != nil {
+		logRefused(ctx, &s.o, raw, err)
+		dismiss(ctx, raw, s.o, refusal)
+		return
+	}
+	s.handle(ctx, c)
+}
+
+func (s *Server) handle(ctx context.Context, c net.Conn) {
 	defer linger(ctx, c)
 	defer func() {
 		if p := recover(); p != nil {
@@ -176,12 +197,12 @@ func linger(ctx context.Context, c net.Conn) {
 	}
 }
 
-func (s *Server) release(c net.Conn, ip netip.Addr) {
+func (s *Server) release(c net.Conn, e *entry) {
 	_ = c.Close()
+	e.leave()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.conns, c)
-	s.gate.leave(ip)
 	s.wg.Done()
 }
 

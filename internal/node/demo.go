@@ -109,15 +109,19 @@ func (n *Node) deliverSamples(ctx context.Context, acct *mail.Account, command s
 
 // dialLMTP connects to the LMTP port of this node.
 func (n *Node) dialLMTP(ctx context.Context) (*lmtpclient.Client, error) {
+	var o lmtpclient.Options
+	var err error
+	if o.Proxies, err = n.cfg.LMTP.Proxies(); err != nil {
+		return nil, err
+	}
 	for _, l := range n.listeners {
-		switch {
-		case l.name != serviceLMTP:
-		case l.secure:
-			// It is this process, whatever the certificate says.
-			return lmtpclient.DialTLS(ctx, l.addr.String(), &tls.Config{InsecureSkipVerify: true})
-		default:
-			return lmtpclient.Dial(ctx, l.addr.String())
+		if l.name != serviceLMTP {
+			continue
 		}
+		if l.secure { // it is this process, whatever the certificate says
+			o.TLS = &tls.Config{InsecureSkipVerify: true}
+		}
+		return lmtpclient.Dial(ctx, l.addr.String(), o)
 	}
 	return nil, errors.New("LMTP is not served")
 }

@@ -115,8 +115,11 @@ func (n *Node) listenLMTP(c config.LMTP) error {
 		ReadTimeout: time.Duration(c.IdleTimeout), WriteTimeout: time.Duration(c.WriteTimeout),
 		MaxDataTime: time.Duration(c.DataTimeout), MinRate: c.MinRate, TLSTimeout: time.Duration(n.cfg.TLS.HandshakeTimeout),
 	})
-	o := n.listenOptions(serviceLMTP, "[lmtp]", "lmtp", c.Listener, c.Clients)
-	o.Handler, o.Refusal = srv.Serve, "421 4.3.2 Too many connections\r\n"
+	o, err := n.listenOptions(serviceLMTP, "[lmtp]", "lmtp", c.Listener, c.Clients)
+	if err != nil {
+		return err
+	}
+	o.Handler, o.Refusal, o.ProxyRefusal = srv.Serve, "421 4.3.2 Too many connections\r\n", "421 4.7.0 Invalid PROXY header\r\n"
 	return n.listen(o, c.Secure, !c.DisableSTARTTLS && !c.Secured, n.certs.lmtp)
 }
 
@@ -139,18 +142,26 @@ func (n *Node) listenIMAP(c config.Interface, table, path string) error {
 		WriteTimeout: time.Duration(i.WriteTimeout), KeepAlive: offWhenZero(time.Duration(i.KeepAlive)),
 		Grace: offWhenZero(time.Duration(n.cfg.ShutdownTimeout)), TLSTimeout: time.Duration(n.cfg.TLS.HandshakeTimeout),
 	})
-	o := n.listenOptions(serviceIMAP, table, path, c.Listener, i.Clients)
-	o.Handler, o.Refusal = srv.Serve, "* BYE Too many connections\r\n"
+	o, err := n.listenOptions(serviceIMAP, table, path, c.Listener, i.Clients)
+	if err != nil {
+		return err
+	}
+	o.Handler, o.Refusal, o.ProxyRefusal = srv.Serve, "* BYE Too many connections\r\n", "* BAD Invalid PROXY header\r\n"
 	return n.listen(o, c.Secure, !c.DisableSTARTTLS && !c.Secured, n.certs.imap)
 }
 
 // listenOptions are the options of a listener that come from the configuration.
-func (n *Node) listenOptions(name, table, path string, l config.Listener, c config.Clients) netserve.Options {
+func (n *Node) listenOptions(name, table, path string, l config.Listener, c config.Clients) (netserve.Options, error) {
+	proxies, err := l.Proxies()
+	if err != nil {
+		return netserve.Options{}, fmt.Errorf("useProxy in %s: %w", table, err)
+	}
 	return netserve.Options{
 		Name: name, Setting: setting(table, path), Host: l.Host, Port: l.Port, Log: n.log,
 		MaxConns: offWhenZero(c.MaxClients), MaxConnsPerIP: offWhenZero(c.MaxClientsPerIP),
 		TLSTimeout: time.Duration(n.cfg.TLS.HandshakeTimeout),
-	}
+		Proxies:    proxies, ProxyTimeout: time.Duration(n.cfg.ProxyTimeout),
+	}, nil
 }
 
 // listen binds a port for a line protocol: secure with TLS from the first octet, start
@@ -170,8 +181,12 @@ func (n *Node) listen(o netserve.Options, secure, start bool, cert *tlsconf.Cert
 // listenAPI binds the HTTP port. netserve binds it, so that errors and limits are the
 // same as elsewhere; net/http has its own way of serving connections.
 func (n *Node) listenAPI(c config.API) error {
-	o := n.listenOptions(serviceAPI, "[api]", "api", c.Listener, c.Clients)
+	o, err := n.listenOptions(serviceAPI, "[api]", "api", c.Listener, c.Clients)
+	if err != nil {
+		return err
+	}
 	o.Refusal = "HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+	o.ProxyRefusal = "HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 	if c.Secure {
 		o.TLS = n.tlsConfig(n.certs.api)
 	}
@@ -197,7 +212,7 @@ func (n *Node) listenAPI(c config.API) error {
 			if err != nil { // a call goes on for longer than we wait
 				_ = srv.Close()
 			}
-			return errors.Join(err, l.Close())
+			return errors.Join(err, inner.Close())
 		},
 	})
 	return nil
