@@ -29,6 +29,16 @@ const (
 // copies it along with a message and looks at nothing in it.
 const memberMallard = "mallard"
 
+// Members of memberMallard in users and mailboxes.
+const (
+	// keyCreating is there while an account is being made: since when. Until it goes the account is not there.
+	keyCreating = "creating"
+	// keyValidity is the greatest UIDVALIDITY that a mailbox of the account got from us.
+	keyValidity = "uidValidity"
+	// keyCreated is when a mailbox was made; without it that is the time in its id.
+	keyCreated = "created"
+)
+
 // oid is an identifier as it stands in the database.
 func oid[Of any](id mail.ID[Of]) bson.ObjectID { return bson.ObjectID(id) }
 

@@ -3,6 +3,7 @@ package mongostore
 import (
 	"context"
 	"io"
+	"iter"
 	"log/slog"
 	"time"
 
@@ -37,8 +38,12 @@ type Options struct {
 	Locks Locks
 	// Counters are told about changes in the numbers of messages; nil for none.
 	Counters Counters
-	Logger   *slog.Logger // nil discards
-	Now      func() time.Time
+	// Accounts is told about changes of accounts that other nodes have in caches; nil for none.
+	Accounts AccountCache
+	// Tokens keeps the records of kind "token" where WildDuck nodes have access tokens; nil keeps them in the database.
+	Tokens Records
+	Logger *slog.Logger // nil discards
+	Now    func() time.Time
 }
 
 // Locks are leases that all nodes share.
@@ -53,6 +58,22 @@ type Locks interface {
 type Counters interface {
 	// Count adds to the cached numbers of messages. unseenUnknown drops the number of unseen ones instead of adding.
 	Count(ctx context.Context, mbox mail.MailboxID, total, unseen int64, unseenUnknown bool) error
+}
+
+// AccountCache is what nodes share about accounts beside the database. It is a cache: an error is logged and nothing
+// else.
+type AccountCache interface {
+	// Forget drops the cached limits of an account.
+	Forget(ctx context.Context, id mail.AccountID) error
+	// Features adds an account to the sets of some feature flags and takes it out of others.
+	Features(ctx context.Context, id mail.AccountID, on, off []string) error
+}
+
+// Records keep the records of one kind; see store.Registry for what the methods promise.
+type Records interface {
+	PutRecord(ctx context.Context, key string, value []byte) error
+	Record(ctx context.Context, key string) ([]byte, error)
+	Records(ctx context.Context) iter.Seq2[string, []byte]
 }
 
 func (o *Options) setDefaults() {

@@ -1,0 +1,95 @@
+package mongostore
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+
+	"mallard/internal/mail"
+)
+
+// recountPause is the time between two countings that must agree.
+const recountPause = 200 * time.Millisecond
+
+// RecountQuota sets storageUsed to the sum of the sizes of the account's messages, where the two differ. A message on
+// its way is in storageUsed before it is among the messages: the difference counts only when two countings with a pause
+// between them find the same, and storageUsed is changed only if it still is what was read.
+func (s *Store) RecountQuota(ctx context.Context, id mail.AccountID) (before, after int64, err error) {
+	done, err := s.enter(ctx, "RecountQuota")
+	if err != nil {
+		return 0, 0, err
+	}
+	defer done()
+	var last [2]int64
+	for i := range maxAttempts {
+		doc, err := s.userDoc(ctx, bson.E{Key: "_id", Value: oid(id)})
+		if err != nil {
+			return 0, 0, err
+		}
+		used := doc.Lookup("storageUsed")
+		sum, err := s.sumSizes(ctx, oid(id))
+		if err != nil {
+			return 0, 0, err
+		}
+		if integer(used) == sum {
+			return sum, sum, nil
+		}
+		if now := [2]int64{integer(used), sum}; i > 0 && now == last {
+			if done, err := s.setUsed(ctx, doc, used, sum); done || err != nil {
+				return now[0], sum, err
+			}
+		} else {
+			last = now
+		}
+		if err := pause(ctx, recountPause); err != nil {
+			return 0, 0, err
+		}
+	}
+	return 0, 0, mail.WrapError(mail.CodeUnavailable, "the account is changed by many at a time", errors.New("RecountQuota: it never stood still"))
+}
+
+// setUsed sets storageUsed unless it is no longer what it was.
+func (s *Store) setUsed(ctx context.Context, user bson.Raw, was bson.RawValue, sum int64) (bool, error) {
+	change := &docChange{}
+	if err := change.member("storageUsed", absent{}, numberOf(sum)); err != nil {
+		return false, err
+	}
+	now, err := updateGuarded(ctx, s.users(), user, []string{"storageUsed"}, change)
+	if err == nil && now != nil {
+		s.o.Logger.Info("storage used was counted anew", "account", user.Lookup("_id").ObjectID().Hex(), "was", integer(was), "is", sum)
+	}
+	return now != nil, writeError("set the storage used", err)
+}
+
+// sumSizes adds up the messages of an account, as WildDuck does it.
+func (s *Store) sumSizes(ctx context.Context, user bson.ObjectID) (int64, error) {
+	cur, err := s.db.main.Collection(colMessages).Aggregate(ctx, bson.A{
+		bson.D{{Key: "$match", Value: bson.D{{Key: "user", Value: user}, {Key: "userDeleted", Value: bson.D{{Key: "$ne", Value: true}}}}}},
+		bson.D{{Key: "$group", Value: bson.D{{Key: "_id", Value: "$user"}, {Key: "sum", Value: bson.D{{Key: "$sum", Value: "$size"}}}}}},
+	})
+	if err != nil {
+		return 0, readError("count the storage used", err)
+	}
+	var rows []bson.Raw
+	if err := cur.All(ctx, &rows); err != nil {
+		return 0, readError("count the storage used", err)
+	}
+	if len(rows) == 0 {
+		return 0, nil
+	}
+	return integer(rows[0].Lookup("sum")), nil
+}
+
+// pause waits, at most as long as ctx lives.
+func pause(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return readError("wait", ctx.Err())
+	case <-t.C:
+		return nil
+	}
+}

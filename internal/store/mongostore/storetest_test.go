@@ -1,0 +1,57 @@
+package mongostore
+
+import (
+	"context"
+	"log/slog"
+	"os"
+	"testing"
+
+	"mallard/internal/store"
+	"mallard/internal/store/storetest"
+	"mallard/internal/testserver"
+)
+
+// missing stands for what is not there yet.
+type missing struct{ store.Store }
+
+// whole is a Store with all methods; those that are missing panic.
+type whole struct {
+	*Store
+	missing
+}
+
+func testLogger(t testing.TB) *slog.Logger {
+	if os.Getenv("MALLARD_TEST_LOG") == "" {
+		return slog.New(slog.DiscardHandler)
+	}
+	return slog.New(slog.NewTextHandler(t.Output(), nil))
+}
+
+// newDisk returns an empty database for the suite.
+func newDisk(t testing.TB) *storetest.Disk {
+	uri := testserver.Mongo(t)
+	return &storetest.Disk{Open: func() (store.Store, error) {
+		s, err := Open(context.Background(), Options{URI: uri, Logger: testLogger(t)})
+		if err != nil {
+			return nil, err
+		}
+		return whole{Store: s}, nil
+	}}
+}
+
+// debts are the cases that the engine does not pass yet.
+func debts() []storetest.Debt {
+	var out []storetest.Debt
+	for _, g := range []string{
+		"Mailboxes", "Append", "Fetch", "Flags", "Copy", "Expunge", "Changes", "Content", "Search", "Threads", "Journal", "Conversation",
+		"Errors", "Aliasing", "Reopen", "Concurrent", "Machine", "Crash", "CrashLoad", "Faults", "Registry",
+		"Accounts", "Addresses",
+	} {
+		out = append(out, storetest.Debt{Case: g, Reason: "not built yet"})
+	}
+	return out
+}
+
+func TestStore(t *testing.T) {
+	storetest.Run(t, storetest.Engine{Name: "mongo", New: newDisk, Debts: debts()})
+}

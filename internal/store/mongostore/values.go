@@ -1,0 +1,169 @@
+package mongostore
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"strings"
+	"time"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+)
+
+// absent is a value that stands for a member that is not there.
+type absent struct{}
+
+// numberOf is a number as WildDuck writes it: Int32 when it fits, Double otherwise. Beyond the integers that a Double
+// holds exactly it is Int64, which every reader takes.
+func numberOf(n int64) any {
+	const exact = 1 << 53
+	switch {
+	case n >= math.MinInt32 && n <= math.MaxInt32:
+		return int32(n)
+	case n >= -exact && n <= exact:
+		return float64(n)
+	}
+	return n
+}
+
+// millis is a duration in milliseconds.
+func millis(d time.Duration) any { return numberOf(d.Milliseconds()) }
+
+// textOrNull is null for "".
+func textOrNull(s string) any {
+	if s == "" {
+		return nil
+	}
+	return s
+}
+
+// timeOrAbsent is no member for the zero time.
+func timeOrAbsent(t time.Time) any {
+	if t.IsZero() {
+		return absent{}
+	}
+	return stored(t)
+}
+
+// stored is a time as the database keeps it, to the millisecond.
+func stored(t time.Time) bson.DateTime { return bson.NewDateTimeFromTime(t) }
+
+// textArray is never null.
+func textArray(in []string) bson.A {
+	out := make(bson.A, 0, len(in))
+	for _, s := range in {
+		out = append(out, s)
+	}
+	return out
+}
+
+func lowerArray(in []string) bson.A {
+	out := make(bson.A, 0, len(in))
+	for _, s := range in {
+		out = append(out, strings.ToLower(s))
+	}
+	return out
+}
+
+// text reads a string, "" for anything else.
+func text(v bson.RawValue) string {
+	s, _ := v.StringValueOK()
+	return s
+}
+
+// has reports whether a document has a member, whatever its value.
+func has(doc bson.Raw, name string) bool {
+	_, err := doc.LookupErr(name)
+	return err == nil
+}
+
+// rawOf is the value as it will be in a document.
+func rawOf(v any) (bson.RawValue, error) {
+	if v == nil {
+		return bson.RawValue{Type: bson.TypeNull}, nil
+	}
+	t, b, err := bson.MarshalValue(v)
+	if err != nil {
+		return bson.RawValue{}, fmt.Errorf("encode a member: %w", err)
+	}
+	return bson.RawValue{Type: t, Value: b}, nil
+}
+
+func sameValue(a, b bson.RawValue) bool { return a.Type == b.Type && bytes.Equal(a.Value, b.Value) }
+
+// jsonObject is the document of a JSON object, with its members in their order.
+func jsonObject(s string) (bson.D, error) {
+	dec := json.NewDecoder(strings.NewReader(s))
+	dec.UseNumber()
+	v, err := jsonValue(dec)
+	if err != nil {
+		return nil, fmt.Errorf("read a JSON object: %w", err)
+	}
+	doc, ok := v.(bson.D)
+	if !ok {
+		return nil, errors.New("read a JSON object: it is another value")
+	}
+	return doc, nil
+}
+
+func jsonValue(dec *json.Decoder) (any, error) {
+	tok, err := dec.Token()
+	if err != nil {
+		return nil, err
+	}
+	switch tok := tok.(type) {
+	case json.Delim:
+		if tok == '[' {
+			return jsonArray(dec)
+		}
+		return jsonMembers(dec)
+	case json.Number:
+		if n, err := tok.Int64(); err == nil {
+			return numberOf(n), nil
+		}
+		return tok.Float64()
+	}
+	return tok, nil // string, bool or nil
+}
+
+func jsonArray(dec *json.Decoder) (bson.A, error) {
+	out := bson.A{}
+	for dec.More() {
+		v, err := jsonValue(dec)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, v)
+	}
+	_, err := dec.Token()
+	return out, err
+}
+
+func jsonMembers(dec *json.Decoder) (bson.D, error) {
+	out := bson.D{}
+	for dec.More() {
+		name, err := dec.Token()
+		if err != nil {
+			return nil, err
+		}
+		v, err := jsonValue(dec)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, bson.E{Key: name.(string), Value: v})
+	}
+	_, err := dec.Token()
+	return out, err
+}
+
+// parseTime reads a time as JSON has it.
+func parseTime(v any) (time.Time, bool) {
+	s, ok := v.(string)
+	if !ok {
+		return time.Time{}, false
+	}
+	t, err := time.Parse(time.RFC3339Nano, s)
+	return t, err == nil
+}
