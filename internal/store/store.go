@@ -376,7 +376,7 @@ const (
 	FieldTree
 	FieldSummary
 	FieldHeader
-	FieldMeta // MetaData, Info, Expires, SavedDate
+	FieldMeta // MetaData, Info, Expires, SavedDate, Junk
 	FieldBody // makes Row.Open cheap
 )
 
@@ -429,6 +429,8 @@ type Row struct {
 	SavedDate      time.Time // when it came into this mailbox (RFC 8514)
 	Expires        time.Time
 	MetaData, Info string
+	// Junk says that a copy or a move into a \Junk mailbox made it junk, see Copy.
+	Junk bool
 
 	// Open gives the content; the Body must be closed before the row ends.
 	Open func() (Body, error)

@@ -148,6 +148,7 @@ func rowOf(m *message, f store.Fields) *store.Row {
 	row.ThreadID = m.threadID
 	if f&store.FieldMeta != 0 {
 		row.SavedDate, row.Expires = m.saved, m.expires
+		row.Junk = m.junk
 		row.MetaData, row.Info = m.metaData, m.info
 	}
 	return row

@@ -170,6 +170,12 @@ func (c *change) insert(box *boxChange, uid mail.UID, h *hot, x *extra) {
 
 // insertAs is insert with the command of the journal entry.
 func (c *change) insertAs(box *boxChange, uid mail.UID, h *hot, x *extra, cmd byte) {
+	c.insertRows(box, uid, h, x)
+	c.noteMessage(cmd, box.id, uid, h, false)
+}
+
+// insertRows is insert without the journal entry.
+func (c *change) insertRows(box *boxChange, uid mail.UID, h *hot, x *extra) {
 	var key [memberKeySize]byte
 	var value [hotSize + 128]byte
 	h.bits &^= hotHasExtra
@@ -182,5 +188,4 @@ func (c *change) insertAs(box *boxChange, uid mail.UID, h *hot, x *extra, cmd by
 	set(c.batch, appendMemberKey(key[:0], c.acct.id, h.thread, box.id, uid), nil)
 	box.count(h, 1)
 	c.head.used += h.size
-	c.noteMessage(cmd, box.id, uid, h, false)
 }

@@ -345,7 +345,7 @@ func (f *fetch) fill() error {
 	r.InternalDate = fromMillis(h.date)
 	r.Flags = mail.FlagsFromKeywordString(h.system, f.intern(h.keywords))
 	if f.q.Fields&store.FieldMeta != 0 {
-		r.SavedDate = h.id.Time()
+		r.SavedDate, r.Junk = h.id.Time(), h.bits&hotJunk != 0
 		if err := f.fillExtra(); err != nil {
 			return err
 		}

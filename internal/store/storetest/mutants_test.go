@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"mallard/internal/mail"
 	"mallard/internal/store"
@@ -45,6 +46,7 @@ func mutants() map[string]struct {
 		"search misses":        {"Search/NeverMisses", func(s store.Store) store.Store { return blind{s} }},
 		"date ties reversed":   {"Fetch/Order", func(s store.Store) store.Store { return reversedTies{s} }},
 		"total of the page":    {"Accounts/List$", func(s store.Store) store.Store { return pageTotal{s} }},
+		"dates not restored":   {"Migration/Everything", func(s store.Store) store.Store { return undated{s, s.(store.Migration)} }},
 		"flags unlike model":   {"Machine", func(s store.Store) store.Store { return unconditional{addOnly{s}} }},
 	}
 }
@@ -286,4 +288,18 @@ func (s pageTotal) ListAccounts(ctx context.Context, q store.AccountQuery) (*sto
 		page.Total = int64(len(page.Accounts))
 	}
 	return page, err
+}
+
+// undated restores messages as if they had come now.
+type undated struct {
+	store.Store
+	store.Migration
+}
+
+func (u undated) RestoreMessages(ctx context.Context, acct mail.AccountID, mbox mail.MailboxID, in []store.Restored) error {
+	in = slices.Clone(in)
+	for i := range in {
+		in[i].SavedDate = in[i].SavedDate.Add(time.Second)
+	}
+	return u.Migration.RestoreMessages(ctx, acct, mbox, in)
 }

@@ -106,6 +106,7 @@ func groups() []group {
 		{"Journal", journalCases()},
 		{"Conversation", conversationCases()},
 		{"Registry", registryCases()},
+		{"Migration", migrationCases()},
 		{"Errors", errorCases()},
 		{"Aliasing", aliasingCases()},
 		{"Reopen", reopenCases()},
