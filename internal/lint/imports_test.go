@@ -29,6 +29,7 @@ func layers() []layer {
 		{name: "implementations", packages: []string{
 			"internal/store/pebblestore", "internal/store/memstore", "internal/store/mongostore", "internal/event/membus", "internal/limit/memlimit", "internal/auth/password",
 		}},
+		{name: "documents", packages: []string{"internal/store/mongostore/mimetree"}},
 		{name: "contracts", packages: []string{"internal/store", "internal/event", "internal/limit"}},
 		{name: "pure", packages: []string{"internal/message", "internal/search", "internal/address"}},
 		{name: "vocabulary", packages: []string{"internal/mail"}},
@@ -94,7 +95,7 @@ func forbidden() map[string]struct {
 	}
 	return map[string]rule{
 		"github.com/cockroachdb/pebble":   {[]string{"internal/store/pebblestore"}, "the embedded engine's library stays behind the storage contract"},
-		"go.mongodb.org/mongo-driver":     {[]string{"internal/store/mongostore"}, "documents stay behind the storage contract"},
+		"go.mongodb.org/mongo-driver":     {[]string{"internal/store/mongostore", "internal/store/mongostore/mimetree"}, "documents stay behind the storage contract"},
 		"github.com/redis/go-redis":       {[]string{"internal/event/redisbus", "internal/limit/redislimit"}, "keys stay behind the contracts"},
 		"github.com/alecthomas/kong":      {[]string{"cmd/mallard"}, "the command line is no business of the packages"},
 		"github.com/emersion/go-smtp":     {[]string{"internal/lmtpclient"}, "the server is our own; the library is for sending"},

@@ -291,3 +291,6 @@ func extension(contentType string) string {
 	}
 	return "bin"
 }
+
+// Extension is the usual file name extension of a media type in lower case, without a dot; "bin" for unknown ones.
+func Extension(contentType string) string { return extension(contentType) }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"regexp"
 	"testing"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
@@ -114,6 +115,12 @@ func TestGolden(t *testing.T) {
 				if size := tree.Root.RuledSize(p.Header); size != g.doc.Lookup("size").AsInt64() {
 					t.Errorf("size %d, want %d", size, g.doc.Lookup("size").AsInt64())
 				}
+				texts, err := tree.Texts()
+				if err != nil {
+					t.Fatal(err)
+				}
+				sameTexts(t, texts, g.doc)
+				sameAttachments(t, tree, g.doc)
 				date := p.Date()
 				if date.IsZero() {
 					date = g.doc.Lookup("idate").Time()
@@ -123,5 +130,55 @@ func TestGolden(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+func sameTexts(t *testing.T, got Texts, doc bson.Raw) {
+	t.Helper()
+	str := func(key string) string { s, _ := doc.Lookup(key).StringValueOK(); return s }
+	for key, got := range map[string]string{"text": got.Text, "textFooter": got.Footer, "intro": got.Intro} {
+		same(t, key, text(got), text(str(key)))
+	}
+	want, _ := doc.Lookup("html").ArrayOK()
+	values, _ := want.Values()
+	if len(values) != len(got.HTML) {
+		t.Errorf("%d parts of HTML, want %d: %q", len(got.HTML), len(values), got.HTML)
+		return
+	}
+	for i, v := range values {
+		same(t, "html", text(got.HTML[i]), v)
+	}
+}
+
+// sameAttachments compares the lists, names aside that were made up at random.
+func sameAttachments(t *testing.T, tree *Tree, doc bson.Raw) {
+	t.Helper()
+	list := tree.Attachments()
+	values, _ := func() ([]bson.RawValue, error) { a, _ := doc.Lookup("attachments").ArrayOK(); return a.Values() }()
+	if len(values) != len(list) {
+		t.Errorf("%d attachments, want %d", len(list), len(values))
+		return
+	}
+	hashes := map[string]string{}
+	ha := false
+	for i, v := range values {
+		d := v.Document()
+		if h, ok := d.Lookup("fileContentHash").StringValueOK(); ok {
+			hashes[list[i].ID] = h
+		}
+		ha = ha || !list[i].Related
+		name := d.Lookup("filename").StringValue()
+		if madeUp := regexp.MustCompile(`^[0-9a-f]{8}(\.[a-z]+)$`); madeUp.MatchString(name) {
+			if !madeUp.MatchString(list[i].Filename) || filepath.Ext(name) != filepath.Ext(list[i].Filename) {
+				t.Errorf("name %q, want one like %q", list[i].Filename, name)
+			}
+			list[i].Filename = name
+		}
+	}
+	if len(list) > 0 {
+		same(t, "attachments", AppendAttachments(list, hashes), doc.Lookup("attachments"))
+	}
+	if ha != doc.Lookup("ha").Boolean() {
+		t.Errorf("ha is %v", ha)
 	}
 }

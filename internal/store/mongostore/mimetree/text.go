@@ -1,0 +1,282 @@
+package mimetree
+
+import (
+	"io"
+	"strings"
+	"unicode/utf16"
+	"unicode/utf8"
+
+	"golang.org/x/text/encoding"
+	"golang.org/x/text/encoding/charmap"
+	"golang.org/x/text/encoding/htmlindex"
+	"golang.org/x/text/encoding/ianaindex"
+
+	"mallard/internal/message"
+)
+
+// Limits of the texts in a document, in UTF-16 units or octets as WildDuck counts them.
+const (
+	maxText     = 1024     // units in text
+	maxAllText  = 102400   // units in text and textFooter
+	maxHTML     = 655360   // octets in html
+	maxRendered = 2 << 20  // units of HTML that is rendered as text
+	maxDecoded1 = 4 << 20  // octets of one body that are decoded
+	introSource = 4 * 2048 // octets of rendered text that a preview is made from, at least 2048 units
+)
+
+// Texts are the members of a document that hold what readers see of the message.
+type Texts struct {
+	Text, Footer string
+	HTML         []string
+	Intro        string
+}
+
+// textMaker collects the texts of the parts.
+type textMaker struct {
+	t    *Tree
+	cids map[string]string // the ids of attachments by their Content-ID, without brackets
+	text strings.Builder
+	seen bool // some text part was added
+	html []string
+	left int // octets of HTML that there is room for
+
+	plain strings.Builder // what the HTML reads like, for the preview
+}
+
+// Texts makes the texts. The errors are those of the source.
+func (t *Tree) Texts() (Texts, error) {
+	m := &textMaker{t: t, left: maxHTML}
+	for _, n := range t.Cut {
+		if v := n.Parsed.get("content-id"); v != nil {
+			if m.cids == nil {
+				m.cids = map[string]string{}
+			}
+			m.cids[strings.Trim(strings.TrimSpace(v.text), "<>")] = n.AttachmentID
+		}
+	}
+	var err error
+	t.Root.walk(place{}, func(n *Node, at place) {
+		if err == nil && !n.IsMultipart && n.inlineText() && n.Size > 0 {
+			err = m.add(n, at.alternative)
+		}
+	})
+	return m.finish(), err
+}
+
+// add adds the text of a part.
+func (m *textMaker) add(n *Node, alternative bool) error {
+	text, err := m.decode(n)
+	if err != nil {
+		return err
+	}
+	if n.contentType() == "text/html" {
+		m.addHTML(strings.TrimFunc(text, isSpace), alternative)
+		return nil
+	}
+	m.addText(text)
+	if alternative {
+		return nil
+	}
+	html := textAsHTML(text)
+	if html == "" {
+		return nil
+	}
+	if m.plain.Len() < introSource {
+		m.plain.WriteString(text[:min(len(text), introSource)])
+		m.plain.WriteByte('\n')
+	}
+	m.keepHTML(html)
+	return nil
+}
+
+func (m *textMaker) addHTML(text string, alternative bool) {
+	limit := introSource
+	if !alternative {
+		limit = 4 * maxAllText
+	}
+	if !alternative && len(text) < maxRendered {
+		rendered := renderHTML(text, limit)
+		m.addText(rendered)
+		if m.plain.Len() < introSource {
+			m.plain.WriteString(rendered[:min(len(rendered), introSource)])
+			m.plain.WriteByte('\n')
+		}
+	} else if m.plain.Len() < introSource {
+		m.plain.WriteString(renderHTML(text, introSource))
+		m.plain.WriteByte('\n')
+	}
+	m.keepHTML(m.linkAttachments(text))
+}
+
+// addText adds to the text; what is beyond its limit is not even collected.
+func (m *textMaker) addText(text string) {
+	if m.text.Len() > 3*maxAllText {
+		return
+	}
+	if m.seen {
+		m.text.WriteByte('\n')
+	}
+	m.seen = true
+	m.text.WriteString(text)
+}
+
+// keepHTML adds to html while there is room.
+func (m *textMaker) keepHTML(html string) {
+	if m.left <= 0 {
+		return
+	}
+	size := len(html)
+	if size > m.left {
+		html, _ = cutUnits(html, m.left)
+	}
+	m.left -= size
+	m.html = append(m.html, html)
+}
+
+func (m *textMaker) finish() Texts {
+	var out Texts
+	all := strings.TrimFunc(strings.ReplaceAll(m.text.String(), "\r\n", "\n"), isSpace)
+	out.Text, all = cutUnits(all, maxText)
+	out.Footer, _ = cutUnits(all, maxAllText-maxText)
+	out.HTML = m.html
+	source := out.Text + out.Footer
+	if len(out.HTML) > 0 {
+		source = m.plain.String()
+	}
+	out.Intro = message.Intro(strings.ReplaceAll(source[:min(len(source), 4*introSource)], "\r", "\n"))
+	return out
+}
+
+func isSpace(r rune) bool {
+	return isJSSpace(r) || r == 0xa0 || r == 0xfeff || r == 0x2028 || r == 0x2029
+}
+
+// cutUnits splits s behind n UTF-16 units.
+func cutUnits(s string, n int) (head, tail string) {
+	if len(s) <= n {
+		return s, ""
+	}
+	for i, r := range s {
+		w := 1
+		if r > 0xffff {
+			w = utf16.RuneLen(r)
+		}
+		if n -= w; n < 0 {
+			return s[:i], s[i:]
+		}
+	}
+	return s, ""
+}
+
+// linkAttachments makes the references to parts of the message links to attachments.
+func (m *textMaker) linkAttachments(html string) string {
+	if len(m.cids) == 0 || !strings.Contains(html, "cid:") {
+		return html
+	}
+	var b strings.Builder
+	for {
+		i := strings.Index(html, "cid:")
+		if i < 0 {
+			b.WriteString(html)
+			return b.String()
+		}
+		i += len("cid:")
+		n := strings.IndexAny(html[i:], "'\"> \t\r\n)")
+		if n < 0 {
+			n = len(html) - i
+		}
+		id, known := m.cids[html[i:i+n]]
+		if !known {
+			b.WriteString(html[:i])
+			html = html[i:]
+			continue
+		}
+		b.WriteString(html[:i-len("cid:")])
+		b.WriteString("attachment:")
+		b.WriteString(id)
+		html = html[i+n:]
+	}
+}
+
+// decode reads the text of a part.
+func (m *textMaker) decode(n *Node) (string, error) {
+	var body io.Reader
+	if n.Body != nil {
+		body = strings.NewReader(string(n.Body))
+	} else {
+		body = io.NewSectionReader(m.t.src, n.Start, n.End-n.Start)
+	}
+	switch e := n.TransferEncoding(); e {
+	case "base64", "quoted-printable":
+		body = message.NewDecoder(e, body)
+	}
+	raw, err := io.ReadAll(io.LimitReader(body, maxDecoded1))
+	if err != nil {
+		return "", err
+	}
+	typ := n.Parsed.get("content-type")
+	charset, _ := typ.param("charset")
+	text := decodeCharset(charset, raw)
+	if format, _ := typ.param("format"); strings.EqualFold(format, "flowed") && n.contentType() != "text/html" {
+		delsp, _ := typ.param("delsp")
+		text = unflow(text, strings.EqualFold(delsp, "yes"))
+	}
+	return text, nil
+}
+
+// decodeCharset reads text of a charset. Text of none is windows-1257; unknown ones are taken for UTF-8.
+func decodeCharset(charset string, raw []byte) string {
+	charset = strings.ToLower(strings.TrimSpace(charset))
+	if isASCII(raw) && !strings.HasPrefix(charset, "utf-16") && !strings.HasPrefix(charset, "iso-2022") && charset != "hz-gb-2312" && charset != "utf-7" {
+		return string(raw)
+	}
+	var e encoding.Encoding
+	switch charset {
+	case "":
+		e = charmap.Windows1257
+	case "utf-8", "utf8", "ascii", "us-ascii", "ansi_x3.4-1968":
+	default:
+		if e, _ = htmlindex.Get(charset); e == nil || e == encoding.Replacement {
+			e, _ = ianaindex.MIME.Encoding(charset)
+		}
+	}
+	if e == nil {
+		return validText(string(raw))
+	}
+	out, err := e.NewDecoder().Bytes(raw)
+	if err != nil {
+		return validText(string(raw))
+	}
+	return validText(string(out))
+}
+
+func isASCII(b []byte) bool {
+	for _, c := range b {
+		if c >= utf8.RuneSelf || c == 0x1b {
+			return false
+		}
+	}
+	return true
+}
+
+// unflow joins the lines of format=flowed (RFC 3676).
+func unflow(text string, delSp bool) string {
+	var b strings.Builder
+	b.Grow(len(text))
+	soft := true
+	for i, line := range strings.Split(text, "\n") {
+		line = strings.TrimSuffix(line, "\r")
+		if !soft {
+			b.WriteByte('\n')
+		}
+		if i == 0 || !soft {
+			line = strings.TrimPrefix(line, " ")
+		}
+		soft = strings.HasSuffix(line, " ") && line != "-- "
+		if soft && delSp {
+			line = line[:len(line)-1]
+		}
+		b.WriteString(line)
+	}
+	return b.String()
+}
