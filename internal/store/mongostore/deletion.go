@@ -52,8 +52,15 @@ func (s *Store) DeleteAccount(ctx context.Context, id mail.AccountID, keepUntil 
 	if err := s.toDeletedUsers(ctx, doc, keepUntil); err != nil {
 		return err
 	}
+	boxes, err := s.mailboxIDs(ctx, oid(id))
+	if err != nil {
+		return err
+	}
 	if err := s.removeUser(ctx, oid(id)); err != nil {
 		return err
+	}
+	for _, b := range boxes {
+		s.owned.forget(mail.MailboxID(b))
 	}
 	before, err := userOf(doc)
 	if err != nil {

@@ -23,6 +23,7 @@ type Store struct {
 	clients []*mongo.Client
 	db      databases
 	ids     *mail.IDGenerator
+	owned   owned
 
 	mu      sync.Mutex
 	closed  bool

@@ -1,0 +1,243 @@
+package mongostore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"math"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
+
+	"mallard/internal/mail"
+	"mallard/internal/store"
+)
+
+const (
+	// fetchRows is how many messages one query of a Fetch selects at most. The server sends them in replies of at most
+	// 16 MiB, of which one is in memory at a time.
+	fetchRows = 1000
+	// fetchTries is how often a query is made again that ended in the middle, without any row in between.
+	fetchTries = 3
+)
+
+// documentFields are the fields that come from large members of the document.
+const documentFields = store.FieldEnvelope | store.FieldBodyStructure | store.FieldTree | store.FieldSummary | store.FieldHeader | store.FieldBody
+
+// Fetch yields messages. No state is held between two queries: each goes on behind the last row.
+func (s *Store) Fetch(ctx context.Context, acct mail.AccountID, mbox mail.MailboxID, q store.FetchQuery) iter.Seq2[*store.Row, error] {
+	return func(yield func(*store.Row, error) bool) {
+		done, err := s.enter(ctx, "Fetch")
+		if err != nil {
+			yield(nil, err)
+			return
+		}
+		defer done()
+		f := &fetch{s: s, ctx: ctx, mbox: mbox, q: q, yield: yield, fields: fetchFields(q.Fields)}
+		if err = s.requireMailbox(ctx, acct, mbox); err == nil {
+			err = f.run()
+		}
+		if err != nil && !f.stopped {
+			yield(nil, readError("read messages", err))
+		}
+	}
+}
+
+// fetch is one call of Fetch.
+type fetch struct {
+	s       *Store
+	ctx     context.Context
+	mbox    mail.MailboxID
+	q       store.FetchQuery
+	yield   func(*store.Row, error) bool
+	fields  bson.D // the projection
+	row     store.Row
+	count   int
+	stopped bool // the caller wants no more
+}
+
+// errStopped ends a walk that the caller, or the limit of the query, ended.
+var errStopped = errors.New("the caller wants no more")
+
+func (f *fetch) run() error {
+	var err error
+	switch f.q.Order {
+	case store.ByDate, store.ByDateDescending:
+		err = f.byDate()
+	default:
+		err = f.byUID()
+	}
+	if errors.Is(err, errStopped) {
+		return nil
+	}
+	return err
+}
+
+// fetchFields is the projection for some fields.
+func fetchFields(fields store.Fields) bson.D {
+	parts := []bson.D{hotFields()}
+	if fields&store.FieldMeta != 0 {
+		parts = append(parts, metaFields())
+	}
+	if fields&documentFields != 0 {
+		parts = append(parts, describedFields(fields))
+	}
+	return projection(parts...)
+}
+
+// projection joins projections, which may name the same members.
+func projection(parts ...bson.D) bson.D {
+	var out bson.D
+	seen := make(map[string]bool)
+	for _, p := range parts {
+		for _, e := range p {
+			if !seen[e.Key] {
+				seen[e.Key] = true
+				out = append(out, e)
+			}
+		}
+	}
+	return out
+}
+
+// byUID walks along the index of UIDs, part by part of the set.
+func (f *fetch) byUID() error {
+	descending := f.q.Order == store.ByUIDDescending
+	for _, g := range segments(f.q.UIDs, descending) {
+		if err := f.segment(&g, descending); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// segment yields the messages of a part of the set. A query that fails in the middle is made again behind the last row.
+func (f *fetch) segment(g *segment, descending bool) error {
+	direction := 1
+	if descending {
+		direction = -1
+	}
+	var behind mail.UID
+	for failures := 0; ; {
+		uids, some := g.filter(behind, descending)
+		if !some {
+			return nil
+		}
+		limit := f.room(fetchRows)
+		before, n := behind, 0
+		err := f.find(bson.D{uids}, options.Find().SetSort(bson.D{{Key: "uid", Value: direction}}).SetLimit(int64(limit)),
+			func(doc bson.Raw, m *hotMessage) error {
+				n++
+				behind = m.UID
+				return f.give(doc, m)
+			})
+		switch {
+		case err == nil && n < limit:
+			return nil
+		case err == nil:
+			failures = 0
+		case !f.again(err):
+			return err
+		case behind != before:
+			failures = 0
+		default:
+			if failures++; failures == fetchTries {
+				return err
+			}
+		}
+	}
+}
+
+// room is how many rows may still come, at most most.
+func (f *fetch) room(most int) int {
+	if f.q.Limit > 0 {
+		return min(most, f.q.Limit-f.count)
+	}
+	return most
+}
+
+// again says whether a query that failed may be made again: the server may have gone over to another.
+func (f *fetch) again(err error) bool {
+	return f.ctx.Err() == nil && retryable(err)
+}
+
+// retryable says whether a read may succeed when it is made again at once.
+func retryable(err error) bool {
+	var ce mongo.CommandError
+	const cursorNotFound = 43
+	return mongo.IsNetworkError(err) || errors.As(err, &ce) && (ce.Code == cursorNotFound || ce.HasErrorLabel("RetryableReadError"))
+}
+
+// find calls do with the messages of the mailbox that a filter selects. The document is valid during the call.
+func (f *fetch) find(filter bson.D, o *options.FindOptionsBuilder, do func(doc bson.Raw, m *hotMessage) error) error {
+	filter = append(bson.D{{Key: "mailbox", Value: oid(f.mbox)}}, filter...)
+	if f.q.ChangedSince > 0 {
+		filter = append(filter, bson.E{Key: "modseq", Value: bson.D{{Key: "$gt", Value: numberOf(int64(min(f.q.ChangedSince, math.MaxInt64)))}}})
+	}
+	cur, err := f.s.messages().Find(f.ctx, filter, o.SetProjection(f.fields))
+	if err != nil {
+		return err
+	}
+	defer cur.Close(context.WithoutCancel(f.ctx))
+	for cur.Next(f.ctx) {
+		m, err := hot(cur.Current)
+		if err != nil {
+			return err
+		}
+		if err := do(cur.Current, m); err != nil {
+			return err
+		}
+	}
+	return cur.Err()
+}
+
+func (s *Store) messages() *mongo.Collection { return s.db.main.Collection(colMessages) }
+
+// give yields a row.
+func (f *fetch) give(doc bson.Raw, m *hotMessage) error {
+	if err := f.ctx.Err(); err != nil {
+		return err // rows that were read ahead would come otherwise
+	}
+	f.row = store.Row{}
+	m.fill(&f.row)
+	if f.q.Fields&store.FieldMeta != 0 {
+		m.fillMeta(&f.row, doc)
+	}
+	if f.q.Fields&documentFields != 0 {
+		d, err := f.s.described(f.ctx, doc, f.q.Fields)
+		if err != nil {
+			return fmt.Errorf("describe message %d: %w", m.UID, err)
+		}
+		d.fill(&f.row)
+	}
+	f.row.Open = f.opener(doc, m)
+	f.count++
+	if !f.yield(&f.row, nil) {
+		f.stopped = true
+		return errStopped
+	}
+	if f.q.Limit > 0 && f.count == f.q.Limit {
+		return errStopped
+	}
+	return nil
+}
+
+// fill sets the fields of a row.
+func (d *description) fill(row *store.Row) {
+	row.Envelope, row.BodyStructure, row.Tree, row.Summary = d.envelope, d.bodyStructure, d.tree, d.summary
+	row.Header, row.PrefixLen, row.Size = d.header, d.prefixLen, d.size
+}
+
+// opener opens the content of a row.
+func (f *fetch) opener(doc bson.Raw, m *hotMessage) func() (store.Body, error) {
+	id, uid := m.ID, m.UID
+	return func() (store.Body, error) {
+		if f.q.Fields&store.FieldBody == 0 {
+			return f.s.openMessage(f.ctx, bson.D{{Key: "mailbox", Value: oid(f.mbox)}, {Key: "uid", Value: numberOf(int64(uid))}, {Key: "_id", Value: id}})
+		}
+		b, err := f.s.openBody(f.ctx, doc)
+		return b, readError("open the message", err)
+	}
+}
