@@ -172,11 +172,7 @@ func retryable(err error) bool {
 
 // find calls do with the messages of the mailbox that a filter selects. The document is valid during the call.
 func (f *fetch) find(filter bson.D, o *options.FindOptionsBuilder, do func(doc bson.Raw, m *hotMessage) error) error {
-	filter = append(bson.D{{Key: "mailbox", Value: oid(f.mbox)}}, filter...)
-	if f.q.ChangedSince > 0 {
-		filter = append(filter, bson.E{Key: "modseq", Value: bson.D{{Key: "$gt", Value: numberOf(int64(min(f.q.ChangedSince, math.MaxInt64)))}}})
-	}
-	cur, err := f.s.messages().Find(f.ctx, filter, o.SetProjection(f.fields))
+	cur, err := f.s.messages().Find(f.ctx, f.filter(filter), o.SetProjection(f.fields))
 	if err != nil {
 		return err
 	}
@@ -191,6 +187,15 @@ func (f *fetch) find(filter bson.D, o *options.FindOptionsBuilder, do func(doc b
 		}
 	}
 	return cur.Err()
+}
+
+// filter selects what the query wants of its mailbox.
+func (f *fetch) filter(more bson.D) bson.D {
+	filter := append(bson.D{{Key: "mailbox", Value: oid(f.mbox)}}, more...)
+	if f.q.ChangedSince > 0 {
+		filter = append(filter, bson.E{Key: "modseq", Value: bson.D{{Key: "$gt", Value: numberOf(int64(min(f.q.ChangedSince, math.MaxInt64)))}}})
+	}
+	return filter
 }
 
 func (s *Store) messages() *mongo.Collection { return s.db.main.Collection(colMessages) }

@@ -20,7 +20,11 @@ const firstDates = 100
 type dated struct {
 	date bson.DateTime
 	uid  mail.UID
+	doc  bson.Raw // nil when it is to be read yet
 }
+
+// largeFields are fields for which the order is found first and the messages are read then, few at a time.
+const largeFields = documentFields | store.FieldMeta
 
 // dateWalk goes through a mailbox by internal date, and by UID among messages of the same date. No index has that
 // order: the index by date gives the dates, and messages of one date are sorted here.
@@ -38,7 +42,7 @@ func (f *fetch) byDate() error {
 		return w.small()
 	}
 	if f.q.AfterUID != 0 {
-		w.last, w.started = dated{stored(f.q.AfterDate), f.q.AfterUID}, true
+		w.last, w.started = dated{date: stored(f.q.AfterDate), uid: f.q.AfterUID}, true
 		if err := w.sameDate(false); err != nil {
 			return err
 		}
@@ -117,7 +121,7 @@ func (w *dateWalk) small() error {
 		found = append(found, part...)
 	}
 	w.sort(found)
-	if after := (dated{stored(w.f.q.AfterDate), w.f.q.AfterUID}); after.uid != 0 {
+	if after := (dated{date: stored(w.f.q.AfterDate), uid: w.f.q.AfterUID}); after.uid != 0 {
 		found = slices.DeleteFunc(found, func(d dated) bool { return w.compare(d, after) <= 0 })
 	}
 	return w.give(found)
@@ -147,75 +151,78 @@ func (w *dateWalk) compare(a, b dated) int {
 
 func (w *dateWalk) sort(d []dated) { slices.SortFunc(d, w.compare) }
 
-// read returns dates and UIDs, which the index by date has.
+// read returns messages in the order of the query, with their small members unless larger ones have to be read later.
 func (w *dateWalk) read(filter bson.D, o *options.FindOptionsBuilder) ([]dated, error) {
-	filter = append(bson.D{{Key: "mailbox", Value: oid(w.f.mbox)}}, filter...)
-	o.SetProjection(bson.D{{Key: "_id", Value: 0}, {Key: "uid", Value: 1}, {Key: "idate", Value: 1}})
-	cur, err := w.f.s.messages().Find(w.f.ctx, filter, o)
+	f, small := w.f, w.f.q.Fields&largeFields == 0
+	o.SetProjection(bson.D{{Key: "_id", Value: 0}, {Key: "uid", Value: 1}, {Key: "idate", Value: 1}}) // which an index has
+	if small {
+		o.SetProjection(f.fields)
+	}
+	cur, err := f.s.messages().Find(f.ctx, f.filter(filter), o)
 	if err != nil {
 		return nil, err
 	}
 	var rows []bson.Raw
-	if err := cur.All(w.f.ctx, &rows); err != nil {
+	if err := cur.All(f.ctx, &rows); err != nil {
 		return nil, err
 	}
 	out := make([]dated, 0, len(rows))
 	for _, r := range rows {
+		d := dated{uid: mail.UID(integer(r.Lookup("uid")))}
 		date, ok := r.Lookup("idate").DateTimeOK()
 		if !ok {
-			return nil, mail.WrapError(mail.CodeCorrupt, "a message cannot be read", fmt.Errorf("message %d has no idate", integer(r.Lookup("uid"))))
+			return nil, mail.WrapError(mail.CodeCorrupt, "a message cannot be read", fmt.Errorf("message %d has no idate", d.uid))
 		}
-		out = append(out, dated{bson.DateTime(date), mail.UID(integer(r.Lookup("uid")))})
+		d.date = bson.DateTime(date)
+		if small {
+			d.doc = r
+		}
+		out = append(out, d)
 	}
 	return out, nil
 }
 
 // give yields the rows of messages in their order. Those that are gone meanwhile are left out.
 func (w *dateWalk) give(order []dated) error {
+	const largeRows = 16 // of which all are in memory to put them in order
 	f := w.f
 	if f.q.UIDs != nil {
 		order = slices.DeleteFunc(order, func(d dated) bool { return !f.q.UIDs.Contains(d.uid) })
 	}
-	for part := range slices.Chunk(order, w.chunk()) {
-		if err := w.giveChunk(part); err != nil {
-			return err
+	for part := range slices.Chunk(order, largeRows) {
+		if part[0].doc == nil {
+			if err := w.complete(part); err != nil {
+				return err
+			}
 		}
-	}
-	return nil
-}
-
-// chunk is how many rows are held in memory to put them in order.
-func (w *dateWalk) chunk() int {
-	if w.f.q.Fields&documentFields != 0 {
-		return 16
-	}
-	return 250
-}
-
-func (w *dateWalk) giveChunk(part []dated) error {
-	f := w.f
-	uids := make([]mail.UID, len(part))
-	for i, d := range part {
-		uids[i] = d.uid
-	}
-	type found struct {
-		doc bson.Raw
-		m   *hotMessage
-	}
-	rows := make(map[mail.UID]found, len(part))
-	err := f.find(bson.D{{Key: "uid", Value: uidList(uids)}}, options.Find(), func(doc bson.Raw, m *hotMessage) error {
-		rows[m.UID] = found{slices.Clone(doc), m}
-		return nil
-	})
-	if err != nil {
-		return err
-	}
-	for _, uid := range uids {
-		if r, ok := rows[uid]; ok {
-			if err := f.give(r.doc, r.m); err != nil {
+		for _, d := range part {
+			if err := w.giveOne(d); err != nil {
 				return err
 			}
 		}
 	}
 	return nil
+}
+
+func (w *dateWalk) giveOne(d dated) error {
+	if d.doc == nil {
+		return nil // gone
+	}
+	m, err := hot(d.doc)
+	if err != nil {
+		return err
+	}
+	return w.f.give(d.doc, m)
+}
+
+// complete reads messages of which only the order is known.
+func (w *dateWalk) complete(part []dated) error {
+	uids := make([]mail.UID, len(part))
+	for i, d := range part {
+		uids[i] = d.uid
+	}
+	return w.f.find(bson.D{{Key: "uid", Value: uidList(uids)}}, options.Find(), func(doc bson.Raw, m *hotMessage) error {
+		part[slices.Index(uids, m.UID)].doc = slices.Clone(doc)
+		return nil
+	})
 }
