@@ -1,0 +1,172 @@
+package migrate
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+
+	"golang.org/x/sync/errgroup"
+
+	"mallard/internal/mail"
+	"mallard/internal/store"
+)
+
+// mail copies mailboxes with their messages, several accounts at the same time.
+func (p *pass) mail(ctx context.Context) error {
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(p.Workers)
+	err := p.eachAccount(gctx, func(a *mail.Account) error {
+		if gctx.Err() != nil {
+			return gctx.Err()
+		}
+		g.Go(func() error { return p.accountMail(gctx, a) })
+		return nil
+	})
+	if gerr := g.Wait(); gerr != nil {
+		return gerr
+	}
+	return err
+}
+
+func (p *pass) accountMail(ctx context.Context, a *mail.Account) error {
+	ours, err := p.ours(ctx, a.ID)
+	if err != nil || !ours {
+		return err // it was refused, or came just now
+	}
+	err = p.mailboxes(ctx, a)
+	switch {
+	case missing(err): // deleted meanwhile
+		return nil
+	case refused(err):
+		p.problem("account "+a.Username, "%v", err)
+	case err != nil:
+		return fmt.Errorf("account %s: %w", a.Username, err)
+	}
+	p.counts.accounts.Add(1)
+	p.progress("mail")
+	return nil
+}
+
+func (p *pass) mailboxes(ctx context.Context, a *mail.Account) error {
+	from, err := p.From.ListMailboxes(ctx, a.ID)
+	if err != nil {
+		return fmt.Errorf("list the mailboxes of the source: %w", err)
+	}
+	to, err := p.arrange(ctx, a.ID, from)
+	if err != nil {
+		return err
+	}
+	for _, b := range from {
+		c := &copier{pass: p, acct: a.ID, box: b, old: to[b.ID], where: fmt.Sprintf("mailbox %s of %s", b.Path, a.Username)}
+		err := c.run(ctx)
+		if missing(err) { // deleted meanwhile; the next pass removes it from the target
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("mailbox %s: %w", b.Path, err)
+		}
+	}
+	return nil
+}
+
+// arrange makes the mailboxes that the target has those of the source, as far as it is
+// about names: it removes what is gone and renames the others. It returns them by id.
+func (p *pass) arrange(ctx context.Context, acct mail.AccountID, from []*mail.Mailbox) (map[mail.MailboxID]*mail.Mailbox, error) {
+	list, err := p.To.ListMailboxes(ctx, acct)
+	if err != nil {
+		return nil, fmt.Errorf("list the mailboxes of the target: %w", err)
+	}
+	to := make(map[mail.MailboxID]*mail.Mailbox, len(list))
+	for _, b := range list {
+		to[b.ID] = b
+	}
+	var renames []store.Rename
+	kept := make(map[mail.MailboxID]bool, len(from))
+	for _, b := range from {
+		kept[b.ID] = true
+		if old := to[b.ID]; old != nil && old.Path != b.Path {
+			renames = append(renames, store.Rename{ID: b.ID, Path: b.Path})
+			old.Path = b.Path
+		}
+	}
+	for _, id := range slices.Collect(maps.Keys(to)) {
+		if kept[id] {
+			continue
+		}
+		if err := p.To.DeleteMailbox(ctx, acct, id); err != nil {
+			return nil, fmt.Errorf("delete mailbox %s, which is gone: %w", to[id].Path, err)
+		}
+		delete(to, id)
+	}
+	if len(renames) == 0 {
+		return to, nil
+	}
+	if err := p.To.RenameMailboxes(ctx, acct, renames); err != nil {
+		return nil, fmt.Errorf("rename mailboxes: %w", err)
+	}
+	return to, nil
+}
+
+// comparable is a mailbox without what an engine counts in a way of its own.
+func comparable(b *mail.Mailbox) mail.Mailbox {
+	c := *b
+	c.Size = 0
+	c.Keywords = slices.Sorted(slices.Values(b.Keywords))
+	return c
+}
+
+// copier makes a mailbox of the target what it is in the source.
+type copier struct {
+	*pass
+	acct  mail.AccountID
+	box   *mail.Mailbox // as it was in the source when the copying began
+	old   *mail.Mailbox // in the target, nil when it is not there
+	where string
+
+	batch      []store.Restored
+	batchBytes int64
+}
+
+func (c *copier) run(ctx context.Context) error {
+	c.counts.mailboxes.Add(1)
+	if c.old != nil {
+		d := differences(comparable(c.box), comparable(c.old))
+		if len(d) == 0 {
+			c.counts.unchanged.Add(1)
+			return nil
+		}
+		if onlyAbout(d) {
+			return c.restore(ctx, c.box.HighestModSeq)
+		}
+	}
+	// Until all messages are there the mailbox must not look as if it were ready.
+	if err := c.restore(ctx, 1); err != nil {
+		return err
+	}
+	if err := c.messages(ctx); err != nil {
+		return err
+	}
+	return c.restore(ctx, c.box.HighestModSeq)
+}
+
+// onlyAbout reports whether mailboxes differ in nothing that has to do with messages.
+func onlyAbout(differ []string) bool {
+	for _, name := range differ {
+		switch name {
+		case "Path", "SpecialUse", "Subscribed", "Hidden", "Retention", "Encrypt", "Created":
+		default:
+			return false
+		}
+	}
+	return true
+}
+
+func (c *copier) restore(ctx context.Context, highest mail.ModSeq) error {
+	b := *c.box
+	b.HighestModSeq = highest
+	if err := c.To.RestoreMailbox(ctx, c.acct, b); err != nil {
+		return fmt.Errorf("restore the mailbox: %w", err)
+	}
+	return nil
+}
