@@ -10,21 +10,8 @@ import (
 	"mallard/internal/mail"
 )
 
-// AppPassword is a password that a person made for one program. It gives access to
-// services, never to scope master, and needs no second factor.
-type AppPassword struct {
-	ID          string
-	Account     mail.AccountID
-	Description string
-	Scopes      []string // services, or "*" for all
-	Hash        string
-	// Selector is password.Selector of the password; "" for one of old data, which
-	// is tried against every candidate.
-	Selector string
-	Expires  time.Time // zero for never
-	// TTL extends Expires to so long after each use; 0 does not.
-	TTL time.Duration
-}
+// AppPassword is a password that a person made for one program.
+type AppPassword = mail.AppPassword
 
 // AppPasswords keeps application passwords.
 type AppPasswords interface {

@@ -78,6 +78,22 @@ type LastLogin struct {
 	IP   string
 }
 
+// AppPassword is a password that a person made for one program. It gives access to
+// services, never to the HTTP API, and needs no second factor.
+type AppPassword struct {
+	ID          string
+	Account     AccountID
+	Description string
+	Scopes      []string // services, or "*" for all
+	Hash        string
+	// Selector is a digest of a few bits of the password; "" for one of old data, which
+	// is tried against every candidate.
+	Selector string
+	Expires  time.Time // zero for never
+	// TTL extends Expires to so long after each use; 0 does not.
+	TTL time.Duration
+}
+
 // Address is an address row. With Account set mail goes to that account,
 // without it to Targets.
 type Address struct {

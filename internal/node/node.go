@@ -115,8 +115,9 @@ func (n *Node) makeServices() error {
 	if err != nil {
 		return fmt.Errorf("make account service: %w", err)
 	}
+	appPasswords, _ := n.engine.(auth.AppPasswords) // of engines that keep them
 	n.auth, err = auth.New(auth.Options{
-		Directory: n.accounts, Accounts: n.engine, Passwords: verifier, Counter: n.limits,
+		Directory: n.accounts, Accounts: n.engine, Passwords: verifier, Counter: n.limits, AppPasswords: appPasswords,
 		UserFailures: offWhenZero(int64(n.cfg.Auth.UserFailures)), UserWindow: time.Duration(n.cfg.Auth.UserWindow),
 		IPFailures: offWhenZero(int64(n.cfg.Auth.IPFailures)), IPWindow: time.Duration(n.cfg.Auth.IPWindow),
 		IPExempt: exempt, LastLoginStep: time.Duration(n.cfg.Auth.LastLoginStep),
