@@ -76,8 +76,8 @@ func AppendAttachments(list []Attachment, hashes map[string]string) bson.RawValu
 			dst = bsoncore.AppendStringElement(dst, "cid", a.ContentID)
 		}
 		dst = bsoncore.AppendBooleanElement(dst, "related", a.Related)
-		dst = appendNumber(dst, "sizeKb", (a.bytes()+1023)/1024)
-		dst = appendNumber(dst, "size", a.Size)
+		dst = AppendNumber(dst, "sizeKb", (a.bytes()+1023)/1024)
+		dst = AppendNumber(dst, "size", a.Size)
 		if h := hashes[a.ID]; h != "" {
 			dst = bsoncore.AppendStringElement(dst, "fileContentHash", h)
 		}

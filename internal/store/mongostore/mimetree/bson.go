@@ -9,8 +9,8 @@ import (
 	"go.mongodb.org/mongo-driver/v2/x/bsonx/bsoncore"
 )
 
-// appendNumber appends a number as JavaScript's driver does: 32 bits or a double.
-func appendNumber(dst []byte, key string, n int64) []byte {
+// AppendNumber appends a number as JavaScript's driver does: 32 bits or a double.
+func AppendNumber(dst []byte, key string, n int64) []byte {
 	if n >= math.MinInt32 && n <= math.MaxInt32 {
 		return bsoncore.AppendInt32Element(dst, key, int32(n))
 	}
@@ -85,8 +85,8 @@ func (n *Node) appendMembers(dst []byte, header []string, parsed ParsedHeader) [
 	if n.Message != nil {
 		dst = n.Message.appendTo(dst, "message")
 	}
-	dst = appendNumber(dst, "lineCount", n.LineCount)
-	dst = appendNumber(dst, "size", n.Size)
+	dst = AppendNumber(dst, "lineCount", n.LineCount)
+	dst = AppendNumber(dst, "size", n.Size)
 	if n.AttachmentID != "" {
 		dst = bsoncore.AppendStringElement(dst, "attachmentId", n.AttachmentID)
 	}

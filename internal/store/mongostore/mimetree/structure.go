@@ -24,7 +24,7 @@ type list struct {
 func (l *list) key() string { l.n++; return index(l.n - 1) }
 
 func (l *list) text(s string)  { l.dst = bsoncore.AppendStringElement(l.dst, l.key(), s) }
-func (l *list) number(n int64) { l.dst = appendNumber(l.dst, l.key(), n) }
+func (l *list) number(n int64) { l.dst = AppendNumber(l.dst, l.key(), n) }
 func (l *list) null()          { l.dst = bsoncore.AppendNullElement(l.dst, l.key()) }
 
 // optional appends the text of a header field, null when there is none.
