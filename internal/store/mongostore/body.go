@@ -19,6 +19,7 @@ type body struct {
 	ctx  context.Context
 	segs []segment
 	size int64
+	kept []kept // of the entries of attachmentMap; nil unless all are there
 }
 
 // segment is octets in memory, or part of a file, or others with CRLF made LF.
@@ -48,10 +49,21 @@ func (s *Store) openBody(ctx context.Context, doc bson.Raw) (store.Body, error) 
 	}
 	b := &body{s: s, ctx: context.WithoutCancel(ctx)}
 	own := ownOf(doc)
-	rebuilt := own == nil || own.rebuilt || own.headerSum != headerSum(root.Header)
-	files, err := b.findFiles(own, refs, rebuilt)
+	if own != nil && own.headerSum != headerSum(root.Header) {
+		own = nil
+	}
+	rebuilt := own == nil || own.rebuilt
+	files, err := b.findFiles(own, refs)
 	if err != nil {
 		return nil, err
+	}
+	for _, r := range refs {
+		if f := files[r.ID]; f != nil {
+			b.kept = append(b.kept, f.kept)
+		}
+	}
+	if len(b.kept) < len(refs) {
+		b.kept = nil
 	}
 	var stream []segment
 	for _, p := range root.Pieces(root.Header) {
@@ -88,12 +100,12 @@ func pieceSegment(p mimetree.Piece, files map[string]*storedFile) segment {
 }
 
 // findFiles finds out how the files of a message are kept.
-func (b *body) findFiles(own *ownMembers, refs []mimetree.Reference, look bool) (map[string]*storedFile, error) {
+func (b *body) findFiles(own *ownMembers, refs []mimetree.Reference) (map[string]*storedFile, error) {
 	if len(refs) == 0 {
 		return nil, nil
 	}
 	out := make(map[string]*storedFile, len(refs))
-	if !look && len(own.kept) == len(refs) {
+	if own != nil && len(own.kept) == len(refs) {
 		for i, r := range refs {
 			out[r.ID] = &storedFile{r.File, own.kept[i]}
 		}

@@ -41,7 +41,7 @@ type hotMessage struct {
 func hotFields() bson.D {
 	return bson.D{
 		{Key: "_id", Value: 1}, {Key: "root", Value: 1}, {Key: "mailbox", Value: 1}, {Key: "uid", Value: 1}, {Key: "modseq", Value: 1},
-		{Key: "flags", Value: 1}, {Key: "idate", Value: 1}, {Key: "size", Value: 1}, {Key: memberMallard + "." + keySize, Value: 1},
+		{Key: "flags", Value: 1}, {Key: "idate", Value: 1}, {Key: "size", Value: 1}, {Key: memberMallard + "." + keySize, Value: 1}, {Key: memberMallard + "." + keyOf, Value: 1},
 		{Key: "thread", Value: 1}, {Key: "magic", Value: 1}, {Key: "junk", Value: 1}, {Key: "copied", Value: 1},
 		{Key: "exp", Value: 1}, {Key: "rdate", Value: 1},
 	}
@@ -66,6 +66,7 @@ func hot(doc bson.Raw) (*hotMessage, error) {
 	m := &hotMessage{}
 	var expires bool
 	var until float64
+	var own bson.Raw
 	for _, e := range elements {
 		v := e.Value()
 		switch e.Key() {
@@ -99,13 +100,12 @@ func hot(doc bson.Raw) (*hotMessage, error) {
 		case "rdate":
 			until = number(v)
 		case memberMallard:
-			if own, ok := v.DocumentOK(); ok {
-				m.Size = integer(own.Lookup(keySize))
-			}
+			own, _ = v.DocumentOK()
 		}
 	}
-	if m.Size == 0 {
-		m.Size = m.Counted
+	m.Size = m.Counted
+	if v, err := own.LookupErr(keySize); err == nil && integer(own.Lookup(keyOf)) == m.Counted {
+		m.Size = integer(v) // the message is still as it was when that was noted
 	}
 	if m.Root.IsZero() {
 		m.Root = m.ID

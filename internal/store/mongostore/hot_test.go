@@ -38,9 +38,14 @@ func TestHotReadsEveryNumber(t *testing.T) {
 }
 
 func TestHotSizes(t *testing.T) {
-	m, err := hot(rawDoc(t, bson.D{{Key: "size", Value: 100}, {Key: memberMallard, Value: bson.D{{Key: keySize, Value: 98}}}, {Key: "rdate", Value: 5.0}}))
-	if err != nil || m.Size != 98 || m.Counted != 100 || !m.Expires.IsZero() {
-		t.Errorf("%+v, %v", m, err)
+	// Once another program has made another message of it, what was noted holds no longer.
+	for of, want := range map[int]int64{100: 98, 61: 100} {
+		m, err := hot(rawDoc(t, bson.D{
+			{Key: "size", Value: 100}, {Key: memberMallard, Value: bson.D{{Key: keySize, Value: 98}, {Key: keyOf, Value: of}}}, {Key: "rdate", Value: 5.0},
+		}))
+		if err != nil || m.Size != want || m.Counted != 100 || !m.Expires.IsZero() {
+			t.Errorf("%+v, %v", m, err)
+		}
 	}
 }
 

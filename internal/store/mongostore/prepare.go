@@ -121,7 +121,7 @@ func (d *description) append(dst []byte, header []string, prefix []byte) []byte 
 	if n := len(prefix) + len(d.header); n <= len(joined) && bytes.HasPrefix(joined, prefix) && bytes.Equal(joined[len(prefix):n], d.header) {
 		dst = mimetree.AppendNumber(dst, keyHeader, int64(len(d.header)))
 	} else {
-		put(keyHeader, d.header)
+		put(keyHeader, append(bytes.Clone(prefix), d.header...))
 	}
 	put(keyEnvelope, d.envelope)
 	put(keySummary, d.summary)

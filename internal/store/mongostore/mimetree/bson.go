@@ -269,6 +269,9 @@ func arrayValues(v bson.RawValue) ([]bson.RawValue, error) {
 	return values, nil
 }
 
+// DecodeHeader reads a member header of a stored tree: fields as octets.
+func DecodeHeader(v bson.RawValue) ([]string, error) { return decodeStrings(v) }
+
 func decodeStrings(v bson.RawValue) ([]string, error) {
 	values, err := arrayValues(v)
 	if err != nil {
