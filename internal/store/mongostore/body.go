@@ -13,23 +13,23 @@ import (
 	"mallard/internal/store/mongostore/mimetree"
 )
 
-// body is the verbatim content of a message: segments one after the other, cut or padded with spaces to its size.
+// body is the verbatim content of a message: stretches one after the other, cut or padded with spaces to its size.
 type body struct {
 	s    *Store
 	ctx  context.Context
-	segs []segment
+	segs []stretch
 	size int64
 	kept []kept // of the entries of attachmentMap; nil unless all are there
 }
 
-// segment is octets in memory, or part of a file, or others with CRLF made LF.
-type segment struct {
+// stretch is octets in memory, or part of a file, or others with CRLF made LF.
+type stretch struct {
 	start int64 // in the body
 	size  int64
 	text  []byte
 	file  *storedFile
-	off   int64     // where in the file's body the segment begins
-	lf    []segment // what the octets are made from
+	off   int64     // where in the file's body the stretch begins
+	lf    []stretch // what the octets are made from
 }
 
 // storedFile is a file in GridFS.
@@ -65,9 +65,9 @@ func (s *Store) openBody(ctx context.Context, doc bson.Raw) (store.Body, error) 
 	if len(b.kept) < len(refs) {
 		b.kept = nil
 	}
-	var stream []segment
+	var stream []stretch
 	for _, p := range root.Pieces(root.Header) {
-		stream = append(stream, pieceSegment(p, files))
+		stream = append(stream, pieceStretch(p, files))
 	}
 	if rebuilt {
 		b.size = integer(doc.Lookup("size"))
@@ -84,19 +84,19 @@ func (s *Store) openBody(ctx context.Context, doc bson.Raw) (store.Body, error) 
 	return b, nil
 }
 
-// pieceSegment is a piece as it is in the database.
-func pieceSegment(p mimetree.Piece, files map[string]*storedFile) segment {
+// pieceStretch is a piece as it is in the database.
+func pieceStretch(p mimetree.Piece, files map[string]*storedFile) stretch {
 	if p.Body == nil {
-		return segment{text: p.Text, size: int64(len(p.Text))}
+		return stretch{text: p.Text, size: int64(len(p.Text))}
 	}
 	if p.Body.AttachmentID == "" {
-		return segment{text: p.Body.Body, size: int64(len(p.Body.Body))}
+		return stretch{text: p.Body.Body, size: int64(len(p.Body.Body))}
 	}
 	f := files[p.Body.AttachmentID]
 	if f == nil {
-		return segment{} // what WildDuck makes of a file that is missing
+		return stretch{} // what WildDuck makes of a file that is missing
 	}
-	return segment{file: f, size: f.kept.rebuiltLen()}
+	return stretch{file: f, size: f.kept.rebuiltLen()}
 }
 
 // findFiles finds out how the files of a message are kept.
@@ -144,7 +144,7 @@ func (b *body) WriteRange(w io.Writer, off, n int64) error {
 	if off < 0 || n < 0 || off > b.size || n > b.size-off {
 		return mail.NewError(mail.CodeInvalid, "the range lies outside of the message")
 	}
-	left, err := b.writeSegments(w, b.segs, off, n)
+	left, err := b.writeStretches(w, b.segs, off, n)
 	if err != nil {
 		return err
 	}
@@ -164,8 +164,8 @@ func pad(w io.Writer, n int64) error {
 	return nil
 }
 
-// writeSegments writes n octets from off on and returns how many there were not.
-func (b *body) writeSegments(w io.Writer, segs []segment, off, n int64) (left int64, err error) {
+// writeStretches writes n octets from off on and returns how many there were not.
+func (b *body) writeStretches(w io.Writer, segs []stretch, off, n int64) (left int64, err error) {
 	for i := range segs {
 		g := &segs[i]
 		skip := off - g.start
@@ -173,7 +173,7 @@ func (b *body) writeSegments(w io.Writer, segs []segment, off, n int64) (left in
 			continue
 		}
 		k := min(n, g.size-skip)
-		if err := b.writeSegment(w, g, skip, k); err != nil {
+		if err := b.writeStretch(w, g, skip, k); err != nil {
 			return n, err
 		}
 		off += k
@@ -182,7 +182,7 @@ func (b *body) writeSegments(w io.Writer, segs []segment, off, n int64) (left in
 	return n, nil
 }
 
-func (b *body) writeSegment(w io.Writer, g *segment, skip, n int64) error {
+func (b *body) writeStretch(w io.Writer, g *stretch, skip, n int64) error {
 	switch {
 	case g.lf != nil:
 		return b.writeLF(w, g, skip, n)
@@ -207,11 +207,11 @@ func (b *body) writeFile(w io.Writer, f *storedFile, off, n int64) error {
 	return e.Close()
 }
 
-// writeLF writes a part of what segments are with LF in place of CRLF. It has to read them from their beginning.
-func (b *body) writeLF(w io.Writer, g *segment, skip, n int64) error {
+// writeLF writes a part of what stretches are with LF in place of CRLF. It has to read them from their beginning.
+func (b *body) writeLF(w io.Writer, g *stretch, skip, n int64) error {
 	z := &lineFeeds{w: w, skip: skip, left: n}
 	end := g.lf[len(g.lf)-1]
-	if _, err := b.writeSegments(z, g.lf, 0, end.start+end.size); err != nil && err != errEnough {
+	if _, err := b.writeStretches(z, g.lf, 0, end.start+end.size); err != nil && err != errEnough {
 		return err
 	}
 	return z.finish()

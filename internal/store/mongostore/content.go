@@ -22,7 +22,6 @@ const (
 	keyBodyStructure = "bodystructure"
 	keyTree          = "tree"
 	keySummary       = "summary"
-	keySignature     = "signature"
 	// keyHeader is the header of a row without the prefix: its length, when mimeTree.header joined begins with it, else
 	// itself.
 	keyHeader = "header"

@@ -122,8 +122,8 @@ func tuples(v bson.RawValue) [][]bson.RawValue {
 // rawKey is the key of the raw octets in attachmentMap.
 const rawKey = "RAW00001"
 
-// apply makes the message as it came of the segments of a rebuilt one.
-func (o *ownMembers) apply(rebuilt []segment, files map[string]*storedFile) []segment {
+// apply makes the message as it came of the stretches of a rebuilt one.
+func (o *ownMembers) apply(rebuilt []stretch, files map[string]*storedFile) []stretch {
 	if len(o.edits) == 0 {
 		return rebuilt
 	}
@@ -144,25 +144,25 @@ func (o *ownMembers) apply(rebuilt []segment, files map[string]*storedFile) []se
 					replaced[i].start = 0
 				}
 			}
-			x.out = append(x.out, segment{lf: replaced, size: e.size})
+			x.out = append(x.out, stretch{lf: replaced, size: e.size})
 		case e.file:
-			x.out = append(x.out, segment{file: files[rawKey], size: e.size})
+			x.out = append(x.out, stretch{file: files[rawKey], size: e.size})
 		default:
-			x.out = append(x.out, segment{text: e.with, size: int64(len(e.with))})
+			x.out = append(x.out, stretch{text: e.with, size: int64(len(e.with))})
 		}
 	}
 	return append(x.out, x.take(1<<62)...)
 }
 
-// splitter takes octets off segments.
+// splitter takes octets off stretches.
 type splitter struct {
-	in, out []segment
+	in, out []stretch
 	pos     int64
 }
 
 // take takes up to n octets.
-func (x *splitter) take(n int64) []segment {
-	var out []segment
+func (x *splitter) take(n int64) []stretch {
+	var out []stretch
 	for n > 0 && len(x.in) > 0 {
 		g := x.in[0]
 		if g.size > n {
