@@ -64,6 +64,11 @@ func autoreplyOf(v bson.RawValue) string {
 // newAddressDoc is a new row. It gets the identifier; Created must be set or becomes now.
 func (s *Store) newAddressDoc(ctx context.Context, a *mail.Address) (bson.D, error) {
 	a.ID = newID[mail.AddressID](s)
+	return s.addressDocOf(ctx, a)
+}
+
+// addressDocOf is the document of a row, with its members in WildDuck's order.
+func (s *Store) addressDocOf(ctx context.Context, a *mail.Address) (bson.D, error) {
 	if a.Created.IsZero() {
 		a.Created = s.o.Now()
 	}

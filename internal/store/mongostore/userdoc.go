@@ -104,6 +104,11 @@ func encodeFeatureFlags(a *mail.Account) any {
 func newUserDoc(a *mail.Account, view string, targets bson.A, creating time.Time) bson.D {
 	blank := *a
 	blank.Password, blank.Address, blank.TempPassword, blank.Activated, blank.Disabled = "", "", nil, false, true
+	return append(userDocOf(&blank, view, targets), bson.E{Key: memberMallard, Value: bson.D{{Key: keyCreating, Value: stored(creating)}}})
+}
+
+// userDocOf is the users document of an account, with its members in WildDuck's order and none of ours.
+func userDocOf(a *mail.Account, view string, targets bson.A) bson.D {
 	before := map[string]bson.D{ // members without a place in mail.Account, before which of those they stand
 		"authVersion": {
 			{Key: "seed", Value: ""}, {Key: "pendingSeed", Value: ""}, {Key: "pendingSeedChanged", Value: false},
@@ -118,14 +123,14 @@ func newUserDoc(a *mail.Account, view string, targets bson.A, creating time.Time
 			continue
 		}
 		doc = append(doc, before[m.name]...)
-		doc = append(doc, bson.E{Key: m.name, Value: m.encode(&blank)})
+		doc = append(doc, bson.E{Key: m.name, Value: m.encode(a)})
 	}
 	doc = append(doc, bson.E{Key: "created", Value: stored(a.Created)})
-	doc = append(doc, lateMembers(&blank)...)
+	doc = append(doc, lateMembers(a)...)
 	if a.MTARelay != "" {
 		doc = append(doc, bson.E{Key: "mtaRelay", Value: relayDoc(a.MTARelay)})
 	}
-	return append(doc, bson.E{Key: memberMallard, Value: bson.D{{Key: keyCreating, Value: stored(creating)}}})
+	return doc
 }
 
 // lateMembers are those of a new account that differ from the ones of an account without anything.
