@@ -67,12 +67,12 @@ func openStore(ctx context.Context, cfg *config.Config, mode access) (*node.Node
 	if !there && mode != makeStore {
 		return nil, fmt.Errorf("there is no mail store in %s: name the right one with --config (path in [store]), or make one with `mallard serve` or `mallard user add`", dir)
 	}
-	if there && mode != readStore {
+	if there && mode != readStore && !cfg.Cluster() {
 		if err := rightUser(dir); err != nil {
 			return nil, err
 		}
 	}
-	n, err := node.Open(ctx, cfg, node.Options{Log: quiet(cfg), Version: programVersion(), ReadOnly: mode == readStore})
+	n, err := node.Open(ctx, cfg, node.Options{Log: quiet(cfg), Version: programVersion(), ReadOnly: mode == readStore, Command: true})
 	if errors.Is(err, syscall.EAGAIN) || errors.Is(err, syscall.EACCES) {
 		return nil, fmt.Errorf("the mail store in %s is in use by another process that does not answer on its control socket, or this user may not open it: %w", dir, err)
 	}

@@ -115,15 +115,7 @@ func (s serveCmd) greet(ctx context.Context, c *cli, cfg *config.Config, n *node
 		}
 		fmt.Printf("%-5s listens on %s%s\n", a.Service, a.Addr, kind)
 	}
-	dir, err := filepath.Abs(cfg.Store.Path)
-	if err != nil {
-		dir = cfg.Store.Path
-	}
-	if made {
-		fmt.Println("A new mail store was made in", dir)
-	} else {
-		fmt.Println("Mail is kept in", dir)
-	}
+	greetPlace(cfg, made)
 	if s.Demo {
 		return demonstrate(ctx, os.Stdout, c, cfg, n)
 	}
@@ -135,6 +127,22 @@ func (s serveCmd) greet(ctx context.Context, c *cli, cfg *config.Config, n *node
 		fmt.Printf("\nThere is no account yet. Make one, from another terminal:\n\n    %s user add jane --address jane@example.org\n\n", c.invocation())
 	}
 	return nil
+}
+
+// greetPlace tells where mail is kept.
+func greetPlace(cfg *config.Config, made bool) {
+	dir, err := filepath.Abs(cfg.Store.Path)
+	if err != nil {
+		dir = cfg.Store.Path
+	}
+	switch {
+	case cfg.Cluster():
+		fmt.Println("Mail is kept in", config.WithoutPassword(cfg.DBs.Mongo))
+	case made:
+		fmt.Println("A new mail store was made in", dir)
+	default:
+		fmt.Println("Mail is kept in", dir)
+	}
 }
 
 // invocation is how this program was called, for commands that are shown.

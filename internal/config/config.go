@@ -25,19 +25,22 @@ type Config struct {
 	ShutdownTimeout Duration `toml:"shutdownTimeout" range:"0s..10m" doc:"time that open connections have to finish what they do when the server stops"`
 	ProxyTimeout    Duration `toml:"proxyTimeout" range:"100ms..1m" doc:"time that a proxy (useProxy) has to send the PROXY header of a connection"`
 
-	Store Store `toml:"store"`
-	IMAP  IMAP  `toml:"imap"`
-	LMTP  LMTP  `toml:"lmtp"`
-	API   API   `toml:"api"`
-	TLS   TLS   `toml:"tls"`
-	Auth  Auth  `toml:"auth"`
-	Log   Log   `toml:"log"`
-	Debug Debug `toml:"debug"`
+	Store       Store       `toml:"store"`
+	DBs         DBs         `toml:"dbs"`
+	Attachments Attachments `toml:"attachments"`
+	IMAP        IMAP        `toml:"imap"`
+	LMTP        LMTP        `toml:"lmtp"`
+	API         API         `toml:"api"`
+	TLS         TLS         `toml:"tls"`
+	Auth        Auth        `toml:"auth"`
+	Log         Log         `toml:"log"`
+	Debug       Debug       `toml:"debug"`
 }
 
-// Store configures the embedded engine.
+// Store configures the embedded engine. A node of a cluster uses its directory and the
+// size of its spool alone.
 type Store struct {
-	Path           string   `toml:"path" doc:"directory of the mail store; it is made when it is not there. A relative path starts in the working directory"`
+	Path           string   `toml:"path" doc:"directory of the mail store, on a node of a cluster of what is its own: the control socket, a self-signed certificate, messages that are being received. It is made when it is not there. A relative path starts in the working directory"`
 	CacheMB        int      `toml:"cacheMB" range:"0..1048576" doc:"memory for the cache of the database in MiB; 0: a sixteenth of the memory, at least 64 and at most 512"`
 	MemTableMB     int      `toml:"memTableMB" range:"4..1024" doc:"memory for changes that are not yet in a table of the database, in MiB"`
 	SpoolMB        int      `toml:"spoolMB" range:"1..64" doc:"messages above this size in MiB wait in a file instead of memory while they are received"`
@@ -47,6 +50,27 @@ type Store struct {
 	FlagDelay      Duration `toml:"flagDelay" range:"1ms..1s" doc:"how long a change of flags may wait for the disk"`
 	JournalAge     Duration `toml:"journalAge" range:"1h..8760h" doc:"how long it is kept at least which messages changed and went, for clients and event streams that come back"`
 	ThreadAge      Duration `toml:"threadAge" range:"24h..87600h" doc:"how long a conversation is remembered after its last message"`
+}
+
+// DBs names the databases of a cluster.
+type DBs struct {
+	Mongo     string   `toml:"mongo" secret:"url" doc:"MongoDB URL of the main database, such as mongodb://10.0.0.1:27017,10.0.0.2:27017/wildduck?replicaSet=rs0; empty: mail is kept in the directory of [store]"`
+	Redis     any      `toml:"redis" secret:"url" doc:"Redis of the cluster: a URL such as redis://:password@10.0.0.1:6379/3, or a table with host, port, password, db, or with name and sentinels; needed when mongo is set"`
+	Users     string   `toml:"users" secret:"url" doc:"database of users, addresses and domain aliases: a name on the server of mongo, or a URL; empty: the main one"`
+	GridFS    string   `toml:"gridfs" secret:"url" doc:"database of attachments, likewise"`
+	Sender    string   `toml:"sender" secret:"url" doc:"database of the outbound queue, likewise"`
+	WorkerID  string   `toml:"workerId" doc:"name of this node among those that are told of changes; empty: the host name. The number of the process is appended"`
+	MaxPool   int      `toml:"maxPool" range:"1..10000" doc:"connections to each MongoDB server; Redis has poolSize in its table"`
+	Timeout   Duration `toml:"timeout" range:"1s..5m" doc:"time for an operation on MongoDB, repetitions included"`
+	Lease     Duration `toml:"lease" range:"2s..10m" doc:"time in which a message must be stored after its UID was taken; at least twice timeout"`
+	StartWait Duration `toml:"startWait" range:"0s..24h" doc:"how long the start waits for MongoDB and Redis to answer"`
+}
+
+// Attachments says how parts of messages are kept in MongoDB.
+type Attachments struct {
+	Type         string `toml:"type" doc:"where attachments are kept" allow:"gridstore"`
+	Bucket       string `toml:"bucket" doc:"name of the GridFS bucket"`
+	DecodeBase64 bool   `toml:"decodeBase64" doc:"keep base64 attachments decoded where encoding them again gives the same octets"`
 }
 
 // Listener is what all services on a port have.
@@ -78,21 +102,25 @@ type Interface struct {
 type IMAP struct {
 	Interface
 	Clients
-	MaxMB          int         `toml:"maxMB" range:"1..1024" doc:"greatest message that APPEND takes, in MiB"`
-	MaxConnections int         `toml:"maxConnections" range:"1..1048576" doc:"sessions of one user at the same time"`
-	MaxDownloadMB  int64       `toml:"maxDownloadMB" range:"0..1099511627776" doc:"default of what a user may download in a day in MiB, as the API tells it; 0: 10240"`
-	MaxUploadMB    int64       `toml:"maxUploadMB" range:"0..1099511627776" doc:"default of what a user may upload in a day in MiB, as the API tells it; 0: 10240"`
-	MaxErrors      int         `toml:"maxErrors" range:"1..1000000" doc:"bad commands after which a connection is closed"`
-	MaxLogins      int         `toml:"maxLogins" range:"1..1000000" doc:"refused logins after which a connection is closed"`
-	LoginTimeout   Duration    `toml:"loginTimeout" range:"1s..1h" doc:"time from the connection to the login"`
-	IdleTimeout    Duration    `toml:"idleTimeout" range:"1m..168h" doc:"time without a command after which a session is closed; at least 30m by RFC 3501"`
-	WriteTimeout   Duration    `toml:"writeTimeout" range:"1s..1h" doc:"longest wait for a client to take 256 KiB"`
-	KeepAlive      Duration    `toml:"keepAlive" range:"0s..1h" doc:"time after which an idling client is sent something; 0: never"`
-	Name           string      `toml:"name" doc:"server name in the greeting and in ID"`
-	Version        string      `toml:"version" doc:"version in ID; empty: that of the program"`
-	Vendor         string      `toml:"vendor" doc:"vendor in ID"`
-	TLS            Pair        `toml:"tls"`
-	Interfaces     []Interface `toml:"interface" doc:"further ports, as [[imap.interface]] tables"`
+	MaxMB          int      `toml:"maxMB" range:"1..1024" doc:"greatest message that APPEND takes, in MiB"`
+	MaxConnections int      `toml:"maxConnections" range:"1..1048576" doc:"sessions of one user at the same time"`
+	MaxDownloadMB  int64    `toml:"maxDownloadMB" range:"0..1099511627776" doc:"default of what a user may download in a day in MiB, as the API tells it; 0: 10240"`
+	MaxUploadMB    int64    `toml:"maxUploadMB" range:"0..1099511627776" doc:"default of what a user may upload in a day in MiB, as the API tells it; 0: 10240"`
+	MaxErrors      int      `toml:"maxErrors" range:"1..1000000" doc:"bad commands after which a connection is closed"`
+	MaxLogins      int      `toml:"maxLogins" range:"1..1000000" doc:"refused logins after which a connection is closed"`
+	LoginTimeout   Duration `toml:"loginTimeout" range:"1s..1h" doc:"time from the connection to the login"`
+	IdleTimeout    Duration `toml:"idleTimeout" range:"1m..168h" doc:"time without a command after which a session is closed; at least 30m by RFC 3501"`
+	WriteTimeout   Duration `toml:"writeTimeout" range:"1s..1h" doc:"longest wait for a client to take 256 KiB"`
+	KeepAlive      Duration `toml:"keepAlive" range:"0s..1h" doc:"time after which an idling client is sent something; 0: never"`
+	Name           string   `toml:"name" doc:"server name in the greeting and in ID"`
+	Version        string   `toml:"version" doc:"version in ID; empty: that of the program"`
+	Vendor         string   `toml:"vendor" doc:"vendor in ID"`
+
+	NotifyUserWorkersTTL     int `toml:"notifyUserWorkersTtl" range:"30..86400" doc:"on a node of a cluster: seconds for which it counts as serving a user without saying so again"`
+	NotifyUserWorkersRefresh int `toml:"notifyUserWorkersRefresh" range:"0..86400" doc:"seconds after which it says so again; 0: a quarter of notifyUserWorkersTtl"`
+
+	TLS        Pair        `toml:"tls"`
+	Interfaces []Interface `toml:"interface" doc:"further ports, as [[imap.interface]] tables"`
 }
 
 // LMTP configures the LMTP server.
@@ -218,7 +246,13 @@ func Default() *Config {
 			Path: "mallard-data", MemTableMB: 16, SpoolMB: 1, CachedAccounts: 10000, MinFreeMB: 128,
 			FlagDelay: Duration(200 * time.Millisecond), JournalAge: Duration(12 * time.Hour), ThreadAge: Duration(180 * 24 * time.Hour),
 		},
+		DBs: DBs{
+			Redis: "", Sender: "zone-mta", MaxPool: 100, Timeout: Duration(10 * time.Second), Lease: Duration(30 * time.Second),
+			StartWait: Duration(2 * time.Minute),
+		},
+		Attachments: Attachments{Type: "gridstore", Bucket: "attachments", DecodeBase64: true},
 		IMAP: IMAP{
+			NotifyUserWorkersTTL: 120,
 			Interface: Interface{
 				Listener: Listener{Enabled: true, Host: defaultHost, Port: 9993, Secure: true}, MaxLineLength: 64 << 10,
 			},

@@ -81,6 +81,61 @@ func TestPrintRoundTrip(t *testing.T) {
 	}
 }
 
+// Passwords in URLs and tables are not printed, and what is printed says everything else.
+func TestPrintDatabases(t *testing.T) {
+	const file = `[dbs]
+mongo = "mongodb://jane:p%%40ss@10.0.0.1:27017,10.0.0.2:27017/wildduck?replicaSet=rs0"
+users = "mongodb://x:y:z/@w@10.0.0.3/users"
+gridfs = "attachments"
+redis = %s
+`
+	for _, tt := range []struct {
+		redis  string
+		hidden []string
+		shown  []string
+	}{
+		{`"rediss://:hushhush@10.0.0.1:6379/3"`, []string{"hushhush"}, []string{"redis = 'rediss://:[redacted]@10.0.0.1:6379/3'"}},
+		{`"redis://10.0.0.1:6379/3"`, nil, []string{"redis = 'redis://10.0.0.1:6379/3'"}},
+		{`{host = "10.0.0.1", port = 6379, password = "hushhush", db = 3}`, []string{"hushhush"}, []string{"host = '10.0.0.1'", "password = '[redacted]'", "db = 3"}},
+		{"{name = \"mymaster\", sentinelPassword = \"hush1\", password = \"hush2\", sentinels = [{host = \"10.0.0.1\", port = 26379}], tls = {key = \"hush3\", ca = \"/ca\"}}",
+			[]string{"hush1", "hush2", "hush3"}, []string{"sentinels = [{host = '10.0.0.1', port = 26379}]", "ca = '/ca'"}},
+	} {
+		c, err := load(t, fmt.Sprintf(file, tt.redis))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var b bytes.Buffer
+		if err := c.Print(&b, false); err != nil {
+			t.Fatal(err)
+		}
+		out := b.String()
+		for _, secret := range append(tt.hidden, "p%40ss", "y:z", "@w@") {
+			if strings.Contains(out, secret) {
+				t.Errorf("%s: %q was printed", tt.redis, secret)
+			}
+		}
+		for _, want := range append(tt.shown, "mongodb://jane:[redacted]@10.0.0.1:27017,10.0.0.2:27017/wildduck?replicaSet=rs0", "mongodb://x:[redacted]@10.0.0.3/users", "gridfs = 'attachments'") {
+			if !strings.Contains(out, want) {
+				t.Errorf("%s: %q is not in\n%s", tt.redis, want, out)
+			}
+		}
+		if _, err := load(t, out); err == nil {
+			t.Errorf("%s: what stands for a secret was taken for one", tt.redis)
+		}
+		b.Reset()
+		if err := c.Print(&b, true); err != nil {
+			t.Fatal(err)
+		}
+		again, err := load(t, b.String())
+		if err != nil || !reflect.DeepEqual(c, again) {
+			t.Errorf("%s: printed\n%s\nread %+v, error %v", tt.redis, b.String(), again, err)
+		}
+	}
+	if c, err := load(t, "", "MALLARD_DBS_MONGO=mongodb://127.0.0.1/x", "MALLARD_DBS_REDIS=redis://127.0.0.1/3"); err != nil || !c.Cluster() || c.DBs.Redis != "redis://127.0.0.1/3" {
+		t.Errorf("from the environment: %+v, error %v", c, err)
+	}
+}
+
 // Every key can be set in the file and by a variable, and both say the same.
 func TestEveryKeyInFileAndEnvironment(t *testing.T) {
 	c := Default()
@@ -106,6 +161,7 @@ func TestEveryKeyInFileAndEnvironment(t *testing.T) {
 		}
 	}
 	c.IMAP.Secured, c.LMTP.Secured, c.IMAP.Interfaces[0].Secured = true, false, false
+	c.DBs.Mongo, c.DBs.Redis, c.Attachments.Bucket = "mongodb://a/b", "redis://c", "d"
 	c.API.AccessToken, c.Debug.Profile = "t", "127.0.0.1:6060"
 	c.API.CORS.Origins, c.Auth.IPExempt = []string{"a", "b"}, []string{"192.0.2.1"}
 	c.IMAP.UseProxy, c.LMTP.UseProxy = []string{"192.0.2.1", "2001:db8::/32"}, []string{"*"}

@@ -85,6 +85,8 @@ func setText(v reflect.Value, text string) error {
 	switch v.Kind() {
 	case reflect.String:
 		v.SetString(text)
+	case reflect.Interface: // of a URL: a table cannot be a variable
+		v.Set(reflect.ValueOf(text))
 	case reflect.Bool:
 		b, err := strconv.ParseBool(text)
 		if err != nil {

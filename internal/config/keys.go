@@ -101,7 +101,12 @@ func (k key) wants() string {
 			return "a list such as " + example
 		}
 		return `a list of texts such as ["a", "b"]`
+	case nil, map[string]any:
+		return wantsRedis
 	case string:
+		if k.value.Kind() == reflect.Interface {
+			return wantsRedis
+		}
 		if allow := k.field.Tag.Get("allow"); allow != "" {
 			return "one of " + strings.ReplaceAll(allow, ",", ", ")
 		}
@@ -112,3 +117,6 @@ func (k key) wants() string {
 	}
 	return "a whole number"
 }
+
+// wantsRedis says what the only key with several forms takes.
+const wantsRedis = `a URL such as "redis://127.0.0.1:6379/3" or a table such as {host = "127.0.0.1", port = 6379, db = 3}`

@@ -67,6 +67,8 @@ func strict(file string, given map[string]any, lines map[string]int) error {
 			if _, text := value.(string); !text {
 				problems = append(problems, fmt.Errorf("%s:%d: %s: this needs %s", file, lines[line], name, k.wants()))
 			}
+		case ok && k.value.Kind() == reflect.Interface:
+			return false // the keys of its table are read by who uses them
 		}
 		return true
 	})
@@ -253,15 +255,13 @@ func (p printer) key(name string, f flatField) {
 		fmt.Fprintf(p.b, "# %s%s\n", doc, f.limits())
 	}
 	value := f.value.Interface()
-	if f.field.Tag.Get("secret") == "true" && !f.value.IsZero() && !p.secrets {
-		value = redacted
+	if !p.secrets {
+		value = hide(f.field.Tag.Get("secret"), value)
 	}
-	text, err := toml.Marshal(map[string]any{name: value})
-	if err != nil {
+	enc := toml.NewEncoder(p.b).SetTablesInline(true)
+	if err := enc.Encode(map[string]any{name: value}); err != nil {
 		fmt.Fprintf(p.b, "# %s: %v\n", name, err)
-		return
 	}
-	p.b.Write(text)
 }
 
 // limits are the values that a key may have, in brackets.

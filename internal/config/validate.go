@@ -33,6 +33,7 @@ func (c *Config) validate(origin func(key string) string) error {
 	p.addresses(c)
 	p.tls(c)
 	p.access(c)
+	p.databases(c)
 	if c.Store.Path == "" {
 		p.bad("store.path", "a directory is needed")
 	}
@@ -70,7 +71,7 @@ func (p *check) value(k key) {
 	if allow := k.field.Tag.Get("allow"); allow != "" && !slices.Contains(strings.Split(allow, ","), k.value.String()) {
 		p.bad(k.path, "%q is not allowed; use one of %s", k.value.String(), strings.ReplaceAll(allow, ",", ", "))
 	}
-	if k.field.Tag.Get("secret") == "true" && k.value.String() == redacted {
+	if k.field.Tag.Get("secret") != "" && holdsRedacted(k.value.Interface()) {
 		p.bad(k.path, "%s stands for a secret that `mallard config print` did not show: write the secret here, or print with --secrets", redacted)
 	}
 	low, high, ok := strings.Cut(k.field.Tag.Get("range"), "..")

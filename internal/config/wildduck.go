@@ -36,8 +36,8 @@ var wildDuckKeys = map[string]string{
 	"smtp":                   notYet,
 	"webhooks":               notYet,
 	"elasticsearch":          "search needs no other server; leave it out",
-	"dbs":                    "the store is a directory, path in [store]; MongoDB and Redis are not supported yet",
-	"attachments":            "attachments are always stored once, decoded where that is exact; leave it out",
+	"dbs.queued":             "nothing reads it; leave it out",
+	"dbs.dbname":             "the name of the database is in the URL of mongo",
 	"pop3":                   notYet,
 	"sender":                 notYet,
 	"dkim":                   notYet,
@@ -71,6 +71,4 @@ var wildDuckKeys = map[string]string{
 
 	"imap.maxCompressionInflateBytes":           notYet,
 	"imap.interface.maxCompressionInflateBytes": notYet,
-	"imap.notifyUserWorkersTtl":                 "workers need not be notified; leave it out",
-	"imap.notifyUserWorkersRefresh":             "workers need not be notified; leave it out",
 }

@@ -2,8 +2,11 @@ package httpapi
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
+
+	"mallard/internal/mail"
 )
 
 type noParams struct{}
@@ -19,7 +22,7 @@ func (a *API) healthRoutes() []*Route {
 		handle(Route{
 			Method: http.MethodGet, Pattern: "/health", Name: "getHealth", Tag: "Health",
 			Summary:      "Check that the server works",
-			Description:  "Reads and writes the store. Fails with status 500 and a message that says what does not work.",
+			Description:  "Asks the store, in a cluster MongoDB and Redis. Fails with status 500 and a message that says what does not work.",
 			AllowUnknown: true,
 		}, a.getHealth),
 		handle(Route{
@@ -37,6 +40,9 @@ func (a *API) getHealth(ctx context.Context, c *call, _ *noParams) (healthReply,
 		return reply, nil
 	}
 	reply.Success, reply.Message = false, "The store is down"
+	if e, ok := errors.AsType[*mail.Error](err); ok && e.Code == mail.CodeUnavailable && e.Public != "" {
+		reply.Message = e.Public
+	}
 	a.writeBody(c.w, http.StatusInternalServerError, typeJSON, reply)
 	return reply, fmt.Errorf("health check: %w", err)
 }

@@ -36,6 +36,9 @@ func (n *Node) makeAPI(c config.API, log *slog.Logger) (*httpapi.API, error) {
 
 // health reports why the server cannot work.
 func (n *Node) health(ctx context.Context) error {
+	if n.cluster != nil {
+		return n.clusterHealth(ctx)
+	}
 	_, err := n.engine.DomainAlias(ctx, "health.invalid")
 	return err
 }

@@ -27,7 +27,7 @@ func (n *Node) controlServer(log *slog.Logger) (*control.Server, *httpapi.API, e
 	}
 	s, err := control.NewServer(control.Options{
 		API: api, Accounts: n.accounts, Mailboxes: n.mailboxes, Receiver: n.receiver,
-		Check: n.check, Log: log, Version: n.o.Version,
+		Check: n.checker, Log: log, Version: n.o.Version,
 	})
 	if err != nil {
 		return nil, nil, fmt.Errorf("make control server: %w", err)
@@ -35,18 +35,20 @@ func (n *Node) controlServer(log *slog.Logger) (*control.Server, *httpapi.API, e
 	return s, api, nil
 }
 
-// check verifies the store for the control server.
-func (n *Node) check(ctx context.Context, progress func(control.CheckProgress), problem func(control.Problem)) (*control.CheckReport, error) {
-	r, err := n.engine.Check(ctx, pebblestore.CheckOptions{
-		Progress: func(stage string, done, total int64, unit string) {
-			progress(control.CheckProgress{Stage: stage, Done: done, Total: total, Unit: unit})
-		},
-		Problem: func(where, text string) { problem(control.Problem{Where: where, Text: text}) },
-	})
-	if err != nil {
-		return nil, fmt.Errorf("check the store: %w", err)
+// checkEmbedded verifies the embedded store for the control server.
+func checkEmbedded(st *pebblestore.Store) control.Checker {
+	return func(ctx context.Context, progress func(control.CheckProgress), problem func(control.Problem)) (*control.CheckReport, error) {
+		r, err := st.Check(ctx, pebblestore.CheckOptions{
+			Progress: func(stage string, done, total int64, unit string) {
+				progress(control.CheckProgress{Stage: stage, Done: done, Total: total, Unit: unit})
+			},
+			Problem: func(where, text string) { problem(control.Problem{Where: where, Text: text}) },
+		})
+		if err != nil {
+			return nil, fmt.Errorf("check the store: %w", err)
+		}
+		return &control.CheckReport{Problems: r.Problems, Seconds: r.Duration.Seconds(), Counts: r.Counts}, nil
 	}
-	return &control.CheckReport{Problems: r.Problems, Seconds: r.Duration.Seconds(), Counts: r.Counts}, nil
 }
 
 // Control is a client of the node itself, for commands that run without a server.
@@ -96,8 +98,12 @@ func (n *Node) listenControl() {
 // serviceControl is the control socket in the list of listeners.
 const serviceControl = "control"
 
-// StoreExists reports whether the directory of the configuration holds a store.
+// StoreExists reports whether there is a store: in the directory of the configuration, or
+// in the databases of a cluster, which are always taken to be there.
 func StoreExists(cfg *config.Config) (bool, error) {
+	if cfg.Cluster() {
+		return true, nil
+	}
 	_, err := os.Stat(filepath.Join(cfg.Store.Path, storeMarker))
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil

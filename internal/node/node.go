@@ -20,6 +20,7 @@ import (
 	"mallard/internal/auth"
 	"mallard/internal/auth/password"
 	"mallard/internal/config"
+	"mallard/internal/control"
 	"mallard/internal/delivery"
 	"mallard/internal/draft"
 	"mallard/internal/event"
@@ -29,7 +30,6 @@ import (
 	"mallard/internal/limit/memlimit"
 	"mallard/internal/mailbox"
 	"mallard/internal/store"
-	"mallard/internal/store/pebblestore"
 )
 
 // Options are what a node needs besides its configuration.
@@ -37,9 +37,12 @@ type Options struct {
 	Log *slog.Logger
 	// Version is told to clients and in GET /health.
 	Version string
-	// ReadOnly opens the store without changing anything; then nothing can be
+	// ReadOnly opens an embedded store without changing anything; then nothing can be
 	// served.
 	ReadOnly bool
+	// Command says that this is a command of the operator and no server: it does not wait
+	// long for what it can do without.
+	Command bool
 }
 
 // Node is a mail server, listening or not.
@@ -48,6 +51,8 @@ type Node struct {
 	o       Options
 	log     *slog.Logger
 	engine  engine
+	cluster *cluster // nil for a node on its own
+	checker control.Checker
 	bus     event.Bus
 	limits  limit.Limits
 	certs   certs
@@ -63,10 +68,9 @@ type Node struct {
 	listeners []listener
 }
 
-// engine is a storage engine with what operators do to it.
+// engine is a storage engine.
 type engine interface {
 	store.Store
-	Check(ctx context.Context, o pebblestore.CheckOptions) (*pebblestore.CheckReport, error)
 }
 
 // Open opens the store and makes the services. Nothing listens yet.
@@ -82,20 +86,38 @@ func Open(ctx context.Context, cfg *config.Config, o Options) (*Node, error) {
 }
 
 func (n *Node) open(ctx context.Context) error {
-	if !n.o.ReadOnly {
+	if !n.o.ReadOnly || n.cfg.Cluster() {
 		if err := os.MkdirAll(n.cfg.Store.Path, 0o700); err != nil {
 			return fmt.Errorf("make the directory of the store, path in [store]: %w", err)
 		}
 	}
-	var err error
-	if n.engine, err = openEmbedded(ctx, n.cfg, n.o); err != nil {
+	open := n.openAlone
+	if n.cfg.Cluster() {
+		open = n.openCluster
+	}
+	if err := open(ctx); err != nil {
 		return err
 	}
-	n.closers = append(n.closers, n.engine.Close)
+	return n.makeServices()
+}
+
+// openAlone opens the embedded engine, with a bus and counters of this process.
+func (n *Node) openAlone(ctx context.Context) error {
+	st, err := openEmbedded(ctx, n.cfg, n.o)
+	if err != nil {
+		return err
+	}
+	n.engine, n.checker = st, checkEmbedded(st)
+	n.closers = append(n.closers, st.Close)
 	n.bus = membus.New()
 	n.closers = append(n.closers, n.bus.Close)
 	n.limits = memlimit.New(memlimit.Options{})
-	return n.makeServices()
+	return nil
+}
+
+// newReceiver makes what takes messages in.
+func newReceiver(cfg *config.Config) *draft.Receiver {
+	return draft.New(draft.Options{Dir: cfg.Store.Path, MemoryMax: cfg.Store.SpoolMB << 20})
 }
 
 func (n *Node) makeServices() error {
@@ -127,7 +149,7 @@ func (n *Node) makeServices() error {
 		return fmt.Errorf("make authentication service: %w", err)
 	}
 	n.mailboxes = mailbox.New(mailbox.Options{Store: n.engine, Bus: n.bus, Log: n.log, Quota: n.quotaLimit, MaxMailboxes: n.cfg.MaxMailboxes})
-	n.receiver = draft.New(draft.Options{Dir: n.cfg.Store.Path, MemoryMax: n.cfg.Store.SpoolMB << 20})
+	n.receiver = newReceiver(n.cfg)
 	n.delivery = delivery.New(delivery.Options{Directory: n.accounts, Mailboxes: n.mailboxes, Receiver: n.receiver, Counter: n.limits, Log: n.log})
 	n.api, err = n.makeAPI(n.cfg.API, n.log)
 	if err != nil {

@@ -1,0 +1,102 @@
+package config
+
+import (
+	"maps"
+	"regexp"
+	"strings"
+)
+
+// Cluster reports whether the configuration is that of a node of a cluster.
+func (c *Config) Cluster() bool { return c.DBs.Mongo != "" }
+
+// databases checks the keys of a cluster. What a URL says is checked by who uses it.
+func (p *check) databases(c *Config) {
+	d := c.DBs
+	switch none := d.Redis == nil || d.Redis == ""; {
+	case c.Cluster() && none:
+		p.bad("dbs.redis", "a cluster needs Redis, where its nodes tell each other of changes and count together: set redis in [dbs] to a URL such as \"redis://127.0.0.1:6379/3\", or to a table; without mongo in [dbs] mail is kept in the directory of [store]")
+	case !c.Cluster() && !none:
+		p.bad("dbs.redis", "it goes with mongo in [dbs]: set mongo to the URL of the main database such as \"mongodb://127.0.0.1:27017/wildduck\", or leave redis out to keep mail in the directory of [store]")
+	}
+	if c.Cluster() && !strings.HasPrefix(d.Mongo, "mongodb://") && !strings.HasPrefix(d.Mongo, "mongodb+srv://") {
+		p.bad("dbs.mongo", "this needs a URL such as \"mongodb://127.0.0.1:27017/wildduck\"")
+	}
+	if d.Lease < 2*d.Timeout {
+		p.bad("dbs.lease", "%s is less than twice dbs.timeout, %s", text(d.Lease), text(d.Timeout))
+	}
+	if c.Attachments.Bucket == "" {
+		p.bad("attachments.bucket", "a name is needed")
+	}
+}
+
+func text(d Duration) string {
+	b, _ := d.MarshalText() // it cannot fail
+	return string(b)
+}
+
+// urlPassword is the password in a URL. A password that is not encoded as it should be may
+// hold nearly anything, so the last @ before the end of the hosts counts.
+var urlPassword = regexp.MustCompile(`^([a-z0-9+]+://[^:@/]*:)(.*)(@[^@]*)$`)
+
+// WithoutPassword returns a URL that can be shown.
+func WithoutPassword(url string) string {
+	return urlPassword.ReplaceAllString(url, "${1}"+redacted+"${3}")
+}
+
+// hide returns a value without its secrets.
+func hide(secret string, value any) any {
+	switch v := value.(type) {
+	case string:
+		switch {
+		case v == "" || secret == "":
+			return v
+		case secret == "url":
+			return WithoutPassword(v)
+		}
+		return redacted
+	case map[string]any:
+		out := maps.Clone(v)
+		for name, member := range out {
+			out[name] = hideMember(name, member)
+		}
+		return out
+	case []any:
+		out := make([]any, len(v))
+		for i := range v {
+			out[i] = hide(secret, v[i])
+		}
+		return out
+	}
+	return value
+}
+
+// hideMember hides the members of a table that are secrets by their names.
+func hideMember(name string, value any) any {
+	lower := strings.ToLower(name)
+	if strings.HasSuffix(lower, "password") || lower == "pass" || lower == "key" {
+		return redacted
+	}
+	return hide("url", value)
+}
+
+// holdsRedacted reports whether a value, or a part of it, is what was printed instead of a
+// secret.
+func holdsRedacted(value any) bool {
+	switch v := value.(type) {
+	case string:
+		return v == redacted || strings.Contains(v, ":"+redacted+"@")
+	case map[string]any:
+		for _, member := range v {
+			if holdsRedacted(member) {
+				return true
+			}
+		}
+	case []any:
+		for _, member := range v {
+			if holdsRedacted(member) {
+				return true
+			}
+		}
+	}
+	return false
+}
