@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/url"
 	"strings"
 	"sync"
 	"time"
@@ -87,13 +86,9 @@ func (s *Store) connect() error {
 
 // dial opens a client and returns the database that the URL names.
 func (s *Store) dial(uri string) (*mongo.Database, error) {
-	u, err := url.Parse(uri)
+	name, err := databaseOf(uri)
 	if err != nil {
-		return nil, errors.New("not a URL such as mongodb://127.0.0.1:27017/wildduck") // the text of err may hold a password
-	}
-	name := strings.TrimPrefix(u.Path, "/")
-	if name == "" {
-		return nil, errors.New("the URL names no database: mongodb://host:port/NAME")
+		return nil, err
 	}
 	client, err := mongo.Connect(options.Client().ApplyURI(uri).
 		SetMaxPoolSize(uint64(s.o.MaxPool)).
@@ -109,6 +104,21 @@ func (s *Store) dial(uri string) (*mongo.Database, error) {
 	}
 	s.clients = append(s.clients, client)
 	return client.Database(name), nil
+}
+
+// databaseOf is the database that a URL names. It may list several hosts, which net/url does not read, and the error must
+// not show a password.
+func databaseOf(uri string) (string, error) {
+	scheme, rest, ok := strings.Cut(uri, "://")
+	if !ok || scheme != "mongodb" && scheme != "mongodb+srv" {
+		return "", errors.New("not a URL such as mongodb://127.0.0.1:27017/wildduck")
+	}
+	rest, _, _ = strings.Cut(rest, "?")
+	_, name, _ := strings.Cut(rest[strings.LastIndexByte(rest, '@')+1:], "/")
+	if name == "" {
+		return "", errors.New("the URL names no database: mongodb://host:port/NAME")
+	}
+	return name, nil
 }
 
 // wait pings every server until it answers.
