@@ -6,6 +6,7 @@
 #   make interop  Mallard and Node WildDuck on one database (root, Debian)
 #   make cluster  several nodes on one database, and what happens when one of them or a database is killed (root, Debian)
 #   make bench    Mallard beside Debian's Dovecot on this machine (root, Debian), see docs/benchmarks.md
+#   make bench-cluster  Mallard beside Node WildDuck on one database (root, Debian), see docs/benchmarks.md
 
 GO ?= go
 STATICCHECK ?= $(GO) run honnef.co/go/tools/cmd/staticcheck@v0.8.2
@@ -14,7 +15,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null)
 # Runs a command beside a server of the MongoDB protocol and a Redis of its own.
 WITH_SERVERS ?= $(GO) run -tags e2e ./test/servers/with
 
-.PHONY: build check fmt vet lint unit race engines e2e interop cluster fuzz test bench clean
+.PHONY: build check fmt vet lint unit race engines e2e interop cluster fuzz test bench bench-cluster clean
 
 build:
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o bin/mallard ./cmd/mallard
@@ -65,7 +66,12 @@ test:
 
 bench:
 	test/rig/install.sh dovecot
-	$(GO) test -tags e2e,bench -count=1 -timeout 3h -v -run TestCompare ./test/compare
+	$(GO) test -tags e2e,bench -count=1 -timeout 3h -v -run 'TestCompare$$' ./test/compare
+
+bench-cluster:
+	test/rig/install.sh databases
+	test/rig/install.sh wildduck
+	$(GO) test -tags e2e,bench -count=1 -timeout 3h -v -run TestCompareCluster ./test/compare
 
 clean:
 	rm -rf bin

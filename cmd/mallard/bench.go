@@ -16,23 +16,27 @@ import (
 )
 
 type benchCmd struct {
-	LMTP          string   `name:"lmtp" placeholder:"HOST:PORT" help:"LMTP server. Without it the one of the configuration."`
-	IMAP          string   `name:"imap" placeholder:"HOST:PORT" help:"IMAP server. Without it the one of the configuration."`
+	LMTP          string   `name:"lmtp" placeholder:"HOST:PORT" help:"LMTP server, or one of each node with commas. Without it the one of the configuration."`
+	IMAP          string   `name:"imap" placeholder:"HOST:PORT" help:"IMAP server, or one of each node with commas. Without it the one of the configuration."`
 	TLS           string   `name:"tls" enum:",none,starttls,tls" default:"" placeholder:"MODE" help:"How IMAP is protected: none, starttls or tls. Without it as the configuration says, and none with --imap."`
 	UserPattern   string   `default:"bench%d@bench.test" placeholder:"P" help:"Name and address of the users, with %d for their number."`
 	Password      string   `default:"bench-password" placeholder:"P" help:"Password of the users."`
 	FirstUser     int      `placeholder:"N" help:"Number of the first user: the users must have no mail."`
 	API           string   `name:"api" placeholder:"URL" help:"Make the users by the HTTP API there. Without it they are made on the server of the configuration, or must exist when --lmtp is given."`
 	AccessToken   string   `placeholder:"T" help:"Access token for --api."`
-	Workload      []string `short:"w" placeholder:"W" help:"What to measure, comma separated; --list shows all."`
+	Workload      []string `short:"w" placeholder:"W" help:"What to measure, comma separated; --list shows all, cluster stands for those that are marked so."`
 	Runs          int      `default:"3" help:"Repeat each measurement so many times and take the median."`
 	Scale         float64  `default:"1" help:"Multiply the number of messages."`
 	Seed          uint64   `default:"1" help:"The same seed makes the same mail."`
 	ServerPID     int      `name:"pid" placeholder:"PID" help:"Process of the server, for its processor time and memory."`
+	NodePID       []int    `name:"node-pid" placeholder:"PID" help:"Processes of the other nodes."`
+	DatabasePID   []int    `name:"database-pid" placeholder:"PID" help:"Processes of the database, for its processor time."`
 	DiskPath      string   `name:"disk" placeholder:"DIR" type:"existingdir" help:"Directory of the server's data, for the use of the disk."`
 	GrowthMsgs    int      `name:"growth-messages" default:"100000" help:"Messages of the workload growth."`
 	GrowthStep    int      `default:"10000" help:"How often growth reports."`
 	NotifySamples int      `default:"300" help:"Notifications that are timed."`
+	IdleSessions  int      `default:"1000" help:"Sessions of the workload idle."`
+	InexactSearch bool     `help:"Report what a search misses, and do not call it a failure."`
 	SkipVerify    bool     `help:"Do not read back what was delivered."`
 	Label         string   `placeholder:"NAME" help:"Name of the server in the report."`
 	JSON          string   `name:"json" placeholder:"FILE" help:"Write the report to this file as well; - for standard output in place of the table."`
@@ -60,7 +64,7 @@ func (b benchCmd) Run(ctx context.Context, c *cli) error {
 	case b.List:
 		return table(os.Stdout, func(row func(...any)) {
 			for _, w := range bench.Workloads() {
-				row(w.Name, w.Title)
+				row(w.Name, w.Set, w.Title)
 			}
 		})
 	case b.Compare:
@@ -73,6 +77,7 @@ func (b benchCmd) Run(ctx context.Context, c *cli) error {
 		Password: b.Password, FirstUser: b.FirstUser, API: b.API, AccessToken: b.AccessToken, Workloads: b.Workload,
 		Runs: b.Runs, Scale: b.Scale, Seed: b.Seed, ServerPID: b.ServerPID, DiskPath: b.DiskPath,
 		GrowthMessages: b.GrowthMsgs, GrowthStep: b.GrowthStep, NotifySamples: b.NotifySamples, SkipVerify: b.SkipVerify,
+		NodePIDs: b.NodePID, DatabasePIDs: b.DatabasePID, IdleSessions: b.IdleSessions, InexactSearch: b.InexactSearch,
 	}
 	if b.Progress || isTerminal(os.Stderr) {
 		o.Progress = os.Stderr

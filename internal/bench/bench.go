@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"runtime"
 	"slices"
+	"sync"
 	"time"
 )
 
@@ -13,6 +15,7 @@ import (
 type Workload struct {
 	Name  string
 	Title string
+	Set   string // it is run by this name as well; empty for those that are run without any
 }
 
 // A group of workloads shares its preparation and is run as one. Once means that repeating it would tell nothing.
@@ -44,6 +47,8 @@ type session struct {
 	o        Options
 	report   *Report
 	nextUser int
+	once     sync.Once
+	http     *http.Client
 }
 
 // A run is one repetition of a group.
@@ -76,6 +81,7 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 			break
 		}
 	}
+	s.client().CloseIdleConnections()
 	s.report.Seconds = time.Since(start).Seconds()
 	s.report.NextUser = s.nextUser
 	return s.report, errors.Join(errs...)
@@ -112,18 +118,42 @@ func (s *session) runGroup(ctx context.Context, g group) error {
 
 // A clock takes the time of the measured part of a workload, the driver's own CPU time and the server's.
 type clock struct {
-	tree    processTree
-	start   time.Time
-	own     time.Duration
-	server  processUse
-	serverK bool
+	start  time.Time
+	own    time.Duration
+	server *treeClock
+	data   *treeClock
+}
+
+// A treeClock takes the CPU time of processes. There is none where it cannot be known.
+type treeClock struct {
+	tree  processTree
+	began time.Duration
+}
+
+func startTree(tree processTree) *treeClock {
+	u, err := tree.use()
+	if err != nil {
+		return nil
+	}
+	return &treeClock{tree, u.cpu}
+}
+
+// record adds the CPU time per message.
+func (t *treeClock) record(res *Result, m Metric, messages int) {
+	if t == nil {
+		return
+	}
+	if u, err := t.tree.use(); err == nil {
+		res.add(m, perMessage(u.cpu-t.began, messages))
+	}
+}
+
+func perMessage(d time.Duration, messages int) float64 {
+	return float64(d.Microseconds()) / float64(max(messages, 1))
 }
 
 func (s *session) startClock() *clock {
-	c := &clock{tree: processTree{s.o.ServerPID}, own: ownCPU()}
-	if u, err := c.tree.use(); err == nil {
-		c.server, c.serverK = u, true
-	}
+	c := &clock{server: startTree(s.o.nodes()), data: startTree(s.o.DatabasePIDs), own: ownCPU()}
 	c.start = time.Now()
 	return c
 }
@@ -135,19 +165,17 @@ func (c *clock) stop(res *Result, messages int, bytes int64) {
 	res.Messages, res.Bytes = messages, bytes
 	res.add(Metric{Name: "rate", Unit: "msg/s"}, float64(messages)/elapsed)
 	res.add(Metric{Name: "throughput", Unit: "MB/s", Info: true}, float64(bytes)/1e6/elapsed)
-	perMessage := func(d time.Duration) float64 { return float64(d.Microseconds()) / float64(max(messages, 1)) }
-	if c.serverK {
-		if u, err := c.tree.use(); err == nil {
-			res.add(Metric{Name: "server cpu", Unit: "µs/msg", Lower: true}, perMessage(u.cpu-c.server.cpu))
-		}
-	}
-	res.add(Metric{Name: "driver cpu", Unit: "µs/msg", Lower: true, Info: true}, perMessage(own))
+	c.server.record(res, Metric{Name: "server cpu", Unit: "µs/msg", Lower: true}, messages)
+	c.data.record(res, Metric{Name: "database cpu", Unit: "µs/msg", Lower: true}, messages)
+	res.add(Metric{Name: "driver cpu", Unit: "µs/msg", Lower: true, Info: true}, perMessage(own, messages))
 }
 
 // latencies records the median and the 99th percentile, in milliseconds.
 func latencies(res *Result, all []time.Duration) {
 	slices.Sort(all)
-	ms := func(d time.Duration) float64 { return float64(d.Nanoseconds()) / 1e6 }
-	res.add(Metric{Name: "p50", Unit: "ms", Lower: true, Info: res.Workload != "notify"}, ms(percentile(all, 0.50)))
-	res.add(Metric{Name: "p99", Unit: "ms", Lower: true, Info: res.Workload != "notify"}, ms(percentile(all, 0.99)))
+	_, hasRate := res.metric("rate") // which says the same, and is what is compared
+	res.add(Metric{Name: "p50", Unit: "ms", Lower: true, Info: hasRate}, milliseconds(percentile(all, 0.50)))
+	res.add(Metric{Name: "p99", Unit: "ms", Lower: true, Info: hasRate}, milliseconds(percentile(all, 0.99)))
 }
+
+func milliseconds(d time.Duration) float64 { return float64(d.Nanoseconds()) / 1e6 }

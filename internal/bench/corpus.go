@@ -17,6 +17,7 @@ type Profile string
 // The profiles. Sizes are of whole messages, headers included.
 const (
 	ProfileSmall       Profile = "small"       // 4 kB mean: short text, some with a small HTML part
+	ProfileLetter      Profile = "letter"      // 10 kB mean: text, half of it with HTML as an alternative
 	ProfileMixed       Profile = "mixed"       // 30 kB mean: text and HTML, one in three with attachments
 	ProfileAttachments Profile = "attachments" // about 600 kB mean: every message carries some of the same four files
 	ProfileBig         Profile = "big"         // 64 MiB, just: one base64 attachment
@@ -160,7 +161,7 @@ func newGenerator(profile Profile, seed uint64) (*generator, error) {
 	fmt.Fprintf(h, "%s/%d", profile, seed)
 	g := &generator{profile: profile, seed: seed, tag: h.Sum32(), vocab: newVocabulary(1)}
 	switch profile {
-	case ProfileSmall, ProfileMixed, ProfileBig:
+	case ProfileSmall, ProfileLetter, ProfileMixed, ProfileBig:
 	case ProfileAttachments:
 		rng := rand.New(rand.NewPCG(seed, 0x736861726564))
 		for _, f := range []struct {
@@ -170,7 +171,7 @@ func newGenerator(profile Profile, seed uint64) (*generator, error) {
 			g.shared = append(g.shared, g.newAttachment(rng, f.kind, f.size))
 		}
 	default:
-		return nil, fmt.Errorf("no such profile %q: allowed are small, mixed, attachments, big", profile)
+		return nil, fmt.Errorf("no such profile %q: allowed are small, letter, mixed, attachments, big", profile)
 	}
 	return g, nil
 }
@@ -187,6 +188,8 @@ func (g *generator) message(i int) []byte {
 	switch g.profile {
 	case ProfileSmall:
 		m.text(logNormal(rng, 4020, 0.45, 1500, 24_000), rng.IntN(3) == 0)
+	case ProfileLetter:
+		m.text(logNormal(rng, 10_000, 0.35, 3_000, 40_000), rng.IntN(2) == 0)
 	case ProfileMixed:
 		if rng.IntN(100) < 65 {
 			m.text(logNormal(rng, 9_000, 0.7, 1800, 90_000), rng.IntN(5) > 0)

@@ -25,17 +25,20 @@ type fakeServer struct {
 	prepend      string
 	literals     bool // envelope strings as literals
 	fetchAtMost  int  // messages that a FETCH gives, whatever EXISTS says; 0: all
+	forgetFlags  bool // STORE is answered and nothing else
+	missOne      bool // a search leaves out what it finds first
 
 	mu      sync.Mutex
 	boxes   map[string][][]byte
 	waiting map[string][]chan int
+	flagged map[string]bool // whether all of a mailbox is \Flagged
 	count   int
 	conns   []net.Conn
 }
 
 func startFake(t testing.TB, f *fakeServer) *fakeServer {
 	t.Helper()
-	f.boxes, f.waiting = map[string][][]byte{}, map[string][]chan int{}
+	f.boxes, f.waiting, f.flagged = map[string][][]byte{}, map[string][]chan int{}, map[string]bool{}
 	listen := func(serve func(net.Conn, *bufio.Reader, *bufio.Writer)) net.Listener {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
@@ -191,6 +194,14 @@ func (f *fakeServer) serveIMAP(_ net.Conn, r *bufio.Reader, w *bufio.Writer) {
 			f.keep(name, msg[:n])
 		case "FETCH":
 			f.fetch(w, name, args)
+		case "STORE":
+			f.storeFlags(w, name, args)
+		case "SEARCH":
+			fmt.Fprint(w, "* SEARCH")
+			for _, n := range f.search(name, strings.Split(args, `"`)[1]) {
+				fmt.Fprintf(w, " %d", n)
+			}
+			fmt.Fprint(w, "\r\n")
 		case "IDLE":
 			f.idle(w, name, r)
 			return
@@ -203,9 +214,17 @@ func (f *fakeServer) serveIMAP(_ net.Conn, r *bufio.Reader, w *bufio.Writer) {
 
 func (f *fakeServer) fetch(w *bufio.Writer, name, args string) {
 	f.mu.Lock()
-	box := slices.Clone(f.boxes[name])
+	box, flagged := slices.Clone(f.boxes[name]), f.flagged[name]
 	f.mu.Unlock()
+	set, _, _ := strings.Cut(args, " ")
 	for i, msg := range box {
+		if set != "1:*" && set != strconv.Itoa(i+1) {
+			continue
+		}
+		if strings.Contains(args, "FLAGS)") {
+			writeFlags(w, i+1, flagged)
+			continue
+		}
 		if f.fetchAtMost > 0 && i >= f.fetchAtMost {
 			return
 		}
@@ -218,6 +237,11 @@ func (f *fakeServer) fetch(w *bufio.Writer, name, args string) {
 		at, digits := findID(msg)
 		header := metaHeader(msg[at:])
 		id := fmt.Sprintf(`"<%s%s>"`, digits, ".bench@mail.example.net")
+		if strings.Contains(args, "RFC822.SIZE") {
+			fmt.Fprintf(w, "* %d FETCH (UID %d FLAGS () INTERNALDATE \"x\" RFC822.SIZE %d ENVELOPE (NIL {3}\r\n\"}x %s) BODYSTRUCTURE (\"TEXT\"))\r\n",
+				i+1, i+100, len(msg), id)
+			continue
+		}
 		if f.literals {
 			id = fmt.Sprintf("{%d}\r\n%s", len(id)-2, id[1:len(id)-1])
 		}

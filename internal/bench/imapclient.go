@@ -22,6 +22,7 @@ type imapConn struct {
 	w           *bufio.Writer
 	tag         int
 	literalPlus bool
+	small       bool
 	exists      int // as last told
 	uidNext     int
 	long        []byte // a line that did not fit into the read buffer
@@ -31,15 +32,14 @@ type imapConn struct {
 // readBuffer holds several messages of a FETCH, so that one system call brings many.
 const readBuffer = 256 << 10
 
-func dialIMAP(ctx context.Context, o *Options) (*imapConn, error) {
-	var d net.Dialer
-	conn, err := d.DialContext(ctx, "tcp", o.IMAP)
+func dialIMAP(ctx context.Context, o *Options, at imapAt) (*imapConn, error) {
+	conn, err := o.dial(ctx, "tcp", at.addr)
 	if err != nil {
 		return nil, fmt.Errorf("connect to IMAP: %w", err)
 	}
-	c := &imapConn{conn: conn, cancel: context.AfterFunc(ctx, func() { conn.Close() })}
+	c := &imapConn{conn: conn, cancel: context.AfterFunc(ctx, func() { conn.Close() }), small: at.small}
 	if o.TLS == TLSImplicit {
-		c.conn = tls.Client(conn, o.tlsConfig())
+		c.conn = tls.Client(c.conn, o.tlsConfig())
 	}
 	c.buffers()
 	if err := c.greet(o); err != nil {
@@ -50,6 +50,10 @@ func dialIMAP(ctx context.Context, o *Options) (*imapConn, error) {
 }
 
 func (c *imapConn) buffers() {
+	if c.small {
+		c.r, c.w = bufio.NewReaderSize(c.conn, 4096), bufio.NewWriterSize(c.conn, 512)
+		return
+	}
 	c.r = bufio.NewReaderSize(c.conn, readBuffer)
 	c.w = bufio.NewWriterSize(c.conn, 64<<10)
 }
@@ -75,9 +79,19 @@ func (c *imapConn) greet(o *Options) error {
 	return nil
 }
 
-// open connects, logs in and selects INBOX.
+// open connects to a node, logs in and selects INBOX.
 func openIMAP(ctx context.Context, o *Options, u user) (*imapConn, error) {
-	c, err := dialIMAP(ctx, o)
+	return openIMAPAt(ctx, o, u, imapAt{addr: o.imap()})
+}
+
+// An imapAt says how a session is connected.
+type imapAt struct {
+	addr  string
+	small bool // waits more than it reads, and has small buffers
+}
+
+func openIMAPAt(ctx context.Context, o *Options, u user, at imapAt) (*imapConn, error) {
+	c, err := dialIMAP(ctx, o, at)
 	if err != nil {
 		return nil, err
 	}

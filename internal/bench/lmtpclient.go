@@ -28,9 +28,8 @@ type lmtpConn struct {
 	deadlineAt time.Time
 }
 
-func dialLMTP(ctx context.Context, addr string) (*lmtpConn, error) {
-	var d net.Dialer
-	conn, err := d.DialContext(ctx, "tcp", addr)
+func dialLMTP(ctx context.Context, o *Options, addr string) (*lmtpConn, error) {
+	conn, err := o.dial(ctx, "tcp", addr)
 	if err != nil {
 		return nil, fmt.Errorf("connect to LMTP: %w", err)
 	}

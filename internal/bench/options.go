@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"strings"
+	"sync/atomic"
 )
 
 // TLSMode says how the IMAP connection is protected.
@@ -26,7 +28,8 @@ type Options struct {
 	// Label names the server in reports: "mallard", "dovecot mdbox". Default "server".
 	Label string
 
-	// LMTP and IMAP are host:port. Both are needed.
+	// LMTP and IMAP are host:port, or one of each node with commas between them: connections take the nodes in turn.
+	// Both are needed.
 	LMTP string
 	IMAP string
 	// TLS protects the IMAP connections. Default TLSNone.
@@ -48,8 +51,8 @@ type Options struct {
 	// CreateUser is called for every user before it is used, in place of the API.
 	CreateUser func(ctx context.Context, name, password, address string) error
 
-	// Workloads are names as Workloads() lists them, in any order. Default: all but growth, and disk
-	// only if DiskPath or DiskUsage is given.
+	// Workloads are names as Workloads() lists them, or of sets, in any order. Default: all that are of no set but
+	// growth. Of a set, and of the default, what cannot be measured with these Options is left out.
 	Workloads []string
 	// Runs is how often each speed workload is repeated; results are medians. Default 3. Disk, growth and big run once.
 	Runs int
@@ -61,6 +64,10 @@ type Options struct {
 	// ServerPID is the server's main process: CPU time and resident memory are summed over it and its descendants
 	// (Linux). 0: not measured, and the workloads growth and big report no memory.
 	ServerPID int
+	// NodePIDs are those of the other nodes. Memory with idle sessions is that of the first node, which is ServerPID.
+	NodePIDs []int
+	// DatabasePIDs are the main processes of the database that the server works on, for their CPU time.
+	DatabasePIDs []int
 	// DiskPath is the directory in which the server keeps its data: disk usage is the blocks allocated below it.
 	// It is also where the machine's fsync rate is measured. Without it and
 	// DiskUsage the disk workloads are an error.
@@ -78,12 +85,20 @@ type Options struct {
 	// NotifySamples is the number of notifications that are timed. Default 300; it ends after 30 seconds with what
 	// it has.
 	NotifySamples int
+	// IdleSessions is the number of sessions of the workload idle. Default 1000.
+	IdleSessions int
+	// InexactSearch is for a server that is known to search otherwise than RFC 3501 says: what it misses and what it
+	// finds without reason is reported, and no error.
+	InexactSearch bool
 	// SkipVerify leaves out reading back, after the clock has stopped, what the delivery workloads have delivered.
 	// The FETCH workloads compare always.
 	SkipVerify bool
 
 	// Progress receives a line for each step. Default: nothing is written.
 	Progress io.Writer
+
+	turn  *atomic.Uint64 // of the nodes
+	quick bool           // connections acknowledge at once what they have read, see quickConn
 }
 
 func (o Options) withDefaults() (Options, error) {
@@ -100,15 +115,80 @@ func (o Options) withDefaults() (Options, error) {
 	if o.Progress == nil {
 		o.Progress = io.Discard
 	}
-	if len(o.Workloads) == 0 {
+	setDefault(&o.IdleSessions, 1000)
+	o.turn = new(atomic.Uint64)
+	o.Workloads = o.chosen()
+	return o, o.validate()
+}
+
+// chosen puts in the place of a set what is in it.
+func (o *Options) chosen() []string {
+	named := o.Workloads
+	if len(named) == 0 {
+		named = []string{""}
+	}
+	var all []string
+	for _, name := range named {
+		found := false
 		for _, w := range Workloads() {
-			noDisk := strings.HasPrefix(w.Name, "disk") && o.DiskPath == "" && o.DiskUsage == nil
-			if w.Name != "growth" && !noDisk {
-				o.Workloads = append(o.Workloads, w.Name)
+			if w.Set != name {
+				continue
+			}
+			found = true
+			if w.Name != "growth" && o.lacks(w.Name) == "" {
+				all = append(all, w.Name)
 			}
 		}
+		if !found {
+			all = append(all, name)
+		}
 	}
-	return o, o.validate()
+	return all
+}
+
+// lacks says what a workload needs that is not given.
+func (o *Options) lacks(workload string) string {
+	switch {
+	case strings.HasPrefix(workload, "disk") && o.DiskPath == "" && o.DiskUsage == nil:
+		return "the path of the server's data"
+	case strings.HasPrefix(workload, "api-") && o.API == "":
+		return "the HTTP API"
+	case workload == "notify-other" && !strings.Contains(o.IMAP, ","):
+		return "IMAP of two nodes"
+	case workload == "idle" && o.ServerPID == 0:
+		return "the server's process"
+	}
+	return ""
+}
+
+// dial connects to the server.
+func (o *Options) dial(ctx context.Context, network, addr string) (net.Conn, error) {
+	var d net.Dialer
+	conn, err := d.DialContext(ctx, network, addr)
+	if err == nil && o.quick {
+		conn = quickConn{conn}
+	}
+	return conn, err
+}
+
+// nodes are the main processes of the server.
+func (o *Options) nodes() processTree {
+	if o.ServerPID == 0 {
+		return nil
+	}
+	return append(processTree{o.ServerPID}, o.NodePIDs...)
+}
+
+func (o *Options) lmtp() string { return o.next(o.LMTP) }
+func (o *Options) imap() string { return o.next(o.IMAP) }
+
+// next gives one of several addresses, in turn.
+func (o *Options) next(addresses string) string {
+	all := strings.Split(addresses, ",")
+	if o.turn == nil || len(all) == 1 {
+		return all[0]
+	}
+	return all[o.turn.Add(1)%uint64(len(all))]
 }
 
 func setDefault[T comparable](field *T, value T) {
@@ -131,7 +211,7 @@ func (o *Options) validate() error {
 	if strings.Count(o.UserPattern, "%d") != 1 || strings.Count(o.UserPattern, "%") != 1 || !strings.Contains(o.UserPattern, "@") {
 		bad("user pattern %q: it must contain one %%d and an @", o.UserPattern)
 	}
-	if o.Runs < 0 || o.Scale < 0 || o.GrowthMessages < 0 || o.GrowthStep < 0 || o.NotifySamples < 0 || o.FirstUser < 0 {
+	if o.Runs < 0 || o.Scale < 0 || o.GrowthMessages < 0 || o.GrowthStep < 0 || o.NotifySamples < 0 || o.IdleSessions < 0 || o.FirstUser < 0 {
 		bad("negative numbers are not allowed")
 	}
 	if o.DiskPath != "" {
@@ -147,8 +227,8 @@ func (o *Options) validate() error {
 		if !known[name] {
 			bad("no workload %q: allowed are %s", name, strings.Join(workloadNames(), ", "))
 		}
-		if strings.HasPrefix(name, "disk") && o.DiskPath == "" && o.DiskUsage == nil {
-			bad("workload %s needs the path of the server's data", name)
+		if missing := o.lacks(name); missing != "" {
+			bad("workload %s needs %s", name, missing)
 		}
 	}
 	return errors.Join(errs...)

@@ -6,12 +6,13 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"slices"
 	"strconv"
 	"time"
 )
 
-// A processTree is the server's main process with everything that it has started.
-type processTree struct{ root int }
+// A processTree is the main processes of a server, one of each node, with everything that they have started.
+type processTree []int
 
 type processUse struct {
 	cpu      time.Duration // user and system time, of ended children too
@@ -38,9 +39,9 @@ func useOf(pids []int) processUse {
 	return total
 }
 
-// members lists the tree's processes, the root among them.
+// members lists the tree's processes, the roots among them.
 func (p processTree) members() ([]int, error) {
-	if p.root == 0 {
+	if len(p) == 0 {
 		return nil, errors.New("the server's process is not known (ServerPID)")
 	}
 	entries, err := os.ReadDir("/proc")
@@ -57,21 +58,23 @@ func (p processTree) members() ([]int, error) {
 			stats[pid] = s
 		}
 	}
-	if _, ok := stats[p.root]; !ok {
-		return nil, fmt.Errorf("there is no process %d", p.root)
+	for _, root := range p {
+		if _, ok := stats[root]; !ok {
+			return nil, fmt.Errorf("there is no process %d", root)
+		}
 	}
 	var pids []int
 	for pid := range stats {
-		if descends(stats, pid, p.root) {
+		if descends(stats, pid, p) {
 			pids = append(pids, pid)
 		}
 	}
 	return pids, nil
 }
 
-func descends(stats map[int]procStat, pid, root int) bool {
+func descends(stats map[int]procStat, pid int, roots []int) bool {
 	for depth := 0; depth < 100; depth++ {
-		if pid == root {
+		if slices.Contains(roots, pid) {
 			return true
 		}
 		s, ok := stats[pid]

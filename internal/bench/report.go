@@ -63,13 +63,17 @@ func (r *Report) result(workload string) *Result {
 // Metric finds a metric of a workload by name.
 func (r *Report) Metric(workload, name string) (Metric, bool) {
 	for _, res := range r.Results {
-		if res.Workload != workload {
-			continue
+		if res.Workload == workload {
+			return res.metric(name)
 		}
-		for _, m := range res.Metrics {
-			if m.Name == name {
-				return m, true
-			}
+	}
+	return Metric{}, false
+}
+
+func (r *Result) metric(name string) (Metric, bool) {
+	for _, m := range r.Metrics {
+		if m.Name == name {
+			return m, true
 		}
 	}
 	return Metric{}, false

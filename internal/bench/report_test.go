@@ -177,7 +177,7 @@ func TestProcessTreeSeesChildren(t *testing.T) {
 	if u := useOf(pids); u.resident < 1<<20 {
 		t.Errorf("resident memory of %d octets", u.resident)
 	}
-	if _, err := (processTree{0}).use(); err == nil {
+	if _, err := (processTree{}).use(); err == nil {
 		t.Error("no error without a process")
 	}
 }

@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
 	"net/http"
 	"strings"
 	"sync"
@@ -54,22 +53,8 @@ func (s *session) createByAPI(ctx context.Context, name, password, address strin
 		return err
 	}
 	req.Header.Set("Content-Type", "application/json")
-	if s.o.AccessToken != "" {
-		req.Header.Set("X-Access-Token", s.o.AccessToken)
-	}
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return err
-	}
-	defer resp.Body.Close()
-	answer, err := io.ReadAll(io.LimitReader(resp.Body, 64<<10))
-	if err != nil {
-		return err
-	}
-	if resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("%s: %.300s", resp.Status, answer)
-	}
-	return nil
+	_, err = s.callAPI(req)
+	return err
 }
 
 // parallel calls f for 0 to n-1 from so many goroutines and returns the first error; after one no new call begins.

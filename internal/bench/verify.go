@@ -44,7 +44,7 @@ func (b *bodyReader) fetch(set string) (int, error) {
 	if err != nil {
 		return 0, fmt.Errorf("send FETCH: %w", err)
 	}
-	batch := b.c.batch(b.coming())
+	batch := b.c.batch(b.coming(set))
 	defer batch.end()
 	messages := 0
 	for {
@@ -70,8 +70,8 @@ func (b *bodyReader) fetch(set string) (int, error) {
 }
 
 // coming is what a mailbox with the whole corpus in it gives at least. Of a part of it nothing is known.
-func (b *bodyReader) coming() int64 {
-	if b.c.exists < b.corpus.Len() {
+func (b *bodyReader) coming(set string) int64 {
+	if set != "1:*" || b.c.exists < b.corpus.Len() {
 		return 0
 	}
 	return b.corpus.Bytes()

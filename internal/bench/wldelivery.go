@@ -54,7 +54,7 @@ func (r *run) prepare(ctx context.Context, name string, profile Profile, count, 
 func (r *run) dialLMTP(ctx context.Context, n int) ([]*lmtpConn, error) {
 	var conns []*lmtpConn
 	for range n {
-		c, err := dialLMTP(ctx, r.o.LMTP)
+		c, err := dialLMTP(ctx, &r.o, r.o.lmtp())
 		if err != nil {
 			closeAll(conns)
 			return nil, err

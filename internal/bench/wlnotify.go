@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"time"
 )
 
@@ -15,13 +16,9 @@ type arrival struct {
 
 // idle puts a session into IDLE (RFC 2177) and reports each EXISTS until the connection is closed.
 func (c *imapConn) idle() (<-chan arrival, <-chan error, error) {
-	if _, err := c.send("IDLE"); err != nil {
-		return nil, nil, fmt.Errorf("send IDLE: %w", err)
-	}
-	if err := c.continuation(); err != nil {
+	if err := c.startIdle(); err != nil {
 		return nil, nil, err
 	}
-	c.conn.SetDeadline(time.Time{})
 	arrivals, failed := make(chan arrival, 64), make(chan error, 1)
 	go func() {
 		for {
@@ -38,25 +35,41 @@ func (c *imapConn) idle() (<-chan arrival, <-chan error, error) {
 	return arrivals, failed, nil
 }
 
+// startIdle puts a session into IDLE, in which it may wait for ever.
+func (c *imapConn) startIdle() error {
+	if _, err := c.send("IDLE"); err != nil {
+		return fmt.Errorf("send IDLE: %w", err)
+	}
+	if err := c.continuation(); err != nil {
+		return err
+	}
+	return c.conn.SetDeadline(time.Time{})
+}
+
 const (
 	notifyTime  = 30 * time.Second // for all samples
 	notifyGap   = 40 * time.Millisecond
 	notifyLimit = 30 * time.Second // for one
 )
 
-// notify delivers one message at a time, at irregular moments, and takes the time from the 250 to the EXISTS. One
-// that comes before the 250 counts as 0.
+// notify delivers one message at a time to the first node, at irregular moments, and takes the time from the 250 to the
+// EXISTS that a session there, or at the other node, reads. One that comes before the 250 counts as 0.
 func notify(ctx context.Context, r *run) error {
-	corpus, users, err := r.prepare(ctx, "notify", ProfileSmall, r.o.NotifySamples, 1)
+	name, lmtp, imap := r.names[0], strings.Split(r.o.LMTP, ",")[0], strings.Split(r.o.IMAP, ",")
+	corpus, users, err := r.prepare(ctx, name, ProfileSmall, r.o.NotifySamples, 1)
 	if err != nil {
 		return err
 	}
-	in, err := dialLMTP(ctx, r.o.LMTP)
+	in, err := dialLMTP(ctx, &r.o, lmtp)
 	if err != nil {
 		return err
 	}
 	defer in.close()
-	waiting, err := openIMAP(ctx, &r.o, users[0])
+	at := imapAt{addr: imap[0]}
+	if name == "notify-other" {
+		at.addr = imap[1]
+	}
+	waiting, err := openIMAPAt(ctx, &r.o, users[0], at)
 	if err != nil {
 		return err
 	}
@@ -81,7 +94,7 @@ func notify(ctx context.Context, r *run) error {
 			return err
 		}
 	}
-	res := r.report.result("notify")
+	res := r.report.result(name)
 	res.Messages = len(taken)
 	latencies(res, taken)
 	return nil

@@ -84,7 +84,7 @@ func growth(ctx context.Context, r *run) error {
 		}
 		rate := float64(to-from) / time.Since(begin).Seconds()
 		var resident float64
-		if u, err := (processTree{r.o.ServerPID}).use(); err == nil {
+		if u, err := r.o.nodes().use(); err == nil {
 			resident = mib(u.resident)
 		}
 		series.Rows = append(series.Rows, []float64{float64(to), rate, resident})
@@ -116,7 +116,7 @@ func big(ctx context.Context, r *run) error {
 	}
 	res := r.report.result("big")
 	res.Messages, res.Bytes = 1, corpus.Bytes()
-	in, err := dialLMTP(ctx, r.o.LMTP)
+	in, err := dialLMTP(ctx, &r.o, r.o.lmtp())
 	if err != nil {
 		return err
 	}
@@ -135,7 +135,7 @@ func big(ctx context.Context, r *run) error {
 
 // watched runs f and records how long it took and by how much the server's memory grew at most meanwhile.
 func (r *run) watched(res *Result, what string, f func() error) error {
-	w, err := watchMemory(processTree{r.o.ServerPID})
+	w, err := watchMemory(r.o.nodes())
 	if err != nil {
 		w = nil // not known for this server: the time alone is reported
 	}

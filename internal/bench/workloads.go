@@ -6,14 +6,14 @@ import "context"
 // a second and Debian's Dovecot less than half a minute.
 func groups() []group {
 	one := func(name, title string, run func(ctx context.Context, r *run) error) group {
-		return group{workloads: []Workload{{name, title}}, run: run}
+		return group{workloads: []Workload{{Name: name, Title: title}}, run: run}
 	}
 	once := func(name, title string, run func(ctx context.Context, r *run) error) group {
 		g := one(name, title, run)
 		g.once = true
 		return g
 	}
-	return []group{
+	return append([]group{
 		// First, because memory that other workloads have taken and freed would hide what this one takes.
 		once("big", "memory of the server while one message of 64 MiB goes in by LMTP and out by FETCH", big),
 		// Then these, because what a server clears up of other workloads would count for them.
@@ -36,21 +36,58 @@ func groups() []group {
 			appending{profile: ProfileMixed, count: 8000, sessions: 8, users: 8}.run),
 		{
 			workloads: []Workload{
-				{"fetch-meta-first", "FETCH 1:* of ENVELOPE BODYSTRUCTURE and header fields, 10,000 messages of 30 kB mean, never read before"},
-				{"fetch-meta-again", "the same again, in a new session"},
-				{"fetch-body-1", "FETCH 1:* BODY.PEEK[], 10,000 messages of 30 kB mean, 1 session"},
-				{"fetch-body-4", "the same from 4 sessions at once"},
+				{Name: "fetch-meta-first", Title: "FETCH 1:* of ENVELOPE BODYSTRUCTURE and header fields, 10,000 messages of 30 kB mean, never read before"},
+				{Name: "fetch-meta-again", Title: "the same again, in a new session"},
+				{Name: "fetch-body-1", Title: "FETCH 1:* BODY.PEEK[], 10,000 messages of 30 kB mean, 1 session"},
+				{Name: "fetch-body-4", Title: "the same from 4 sessions at once"},
 			},
 			run: fetching{profile: ProfileMixed, count: 10_000, meta: true, suffix: ""}.run,
 		},
 		{
 			workloads: []Workload{
-				{"fetch-body-1-small", "FETCH 1:* BODY.PEEK[], 10,000 messages of 4 kB mean, 1 session"},
-				{"fetch-body-4-small", "the same from 4 sessions at once"},
+				{Name: "fetch-body-1-small", Title: "FETCH 1:* BODY.PEEK[], 10,000 messages of 4 kB mean, 1 session"},
+				{Name: "fetch-body-4-small", Title: "the same from 4 sessions at once"},
 			},
 			run: fetching{profile: ProfileSmall, count: 10_000, suffix: "-small"}.run,
 		},
 		one("notify", "from LMTP's 250 to the EXISTS that an idling session of the mailbox reads", notify),
 		once("growth", "delivery rate and memory as one mailbox grows", growth),
+	}, cluster()...)
+}
+
+// SetCluster is the name of the workloads that are measured on a database server: fewer and larger messages, and what a
+// node costs by itself. In all of them the driver acknowledges at once what it reads (TCP_QUICKACK).
+const SetCluster = "cluster"
+
+func cluster() []group {
+	var groups []group
+	add := func(measure func(ctx context.Context, r *run) error, workloads ...Workload) {
+		for i := range workloads {
+			workloads[i].Set = SetCluster
+		}
+		groups = append(groups, group{workloads: workloads, run: func(ctx context.Context, r *run) error {
+			r.o.quick = true
+			defer func() { r.o.quick = false }()
+			return measure(ctx, r)
+		}})
 	}
+	// First, because memory that other workloads have taken and freed would hide what this one takes.
+	add(idle, Workload{Name: "idle", Title: "memory of a node with 1,000 idling sessions of 100 users"})
+	add(delivery{profile: ProfileLetter, count: 500, connections: 1, users: 1}.run,
+		Workload{Name: "lmtp-1-10k", Title: "deliver 10 kB mean by LMTP, 1 connection, one user"})
+	add(delivery{profile: ProfileLetter, count: 500, connections: 8, users: 8}.run,
+		Workload{Name: "lmtp-8-10k", Title: "deliver 10 kB mean by LMTP, 8 connections, 8 users"})
+	add(delivery{profile: ProfileLetter, count: 500, connections: 8, users: 1}.run,
+		Workload{Name: "lmtp-8-10k-1user", Title: "deliver 10 kB mean by LMTP, 8 connections, one user"})
+	add(reading{count: 500}.run,
+		Workload{Name: "list-500", Title: "FETCH 1:* of ENVELOPE, BODYSTRUCTURE and what else a list shows, 500 messages of 10 kB mean"},
+		Workload{Name: "body-500", Title: "FETCH 1:* BODY.PEEK[] of the same mailbox"},
+		Workload{Name: "body-single", Title: "FETCH n BODY.PEEK[], one message at a time"},
+		Workload{Name: "store-500", Title: "STORE 1:* of a flag"},
+		Workload{Name: "search-body", Title: "SEARCH BODY of a word that half of the messages have"},
+		Workload{Name: "search-body-rare", Title: "the same of a word that one in a hundred to one in ten has"},
+		Workload{Name: "api-search", Title: "search by the HTTP API for a word that half of the messages have"},
+		Workload{Name: "api-search-rare", Title: "the same for a word that one in a hundred to one in ten has"})
+	add(notify, Workload{Name: "notify-other", Title: "from LMTP's 250 of one node to the EXISTS that an idling session of another node reads"})
+	return groups
 }

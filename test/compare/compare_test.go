@@ -1,7 +1,8 @@
 //go:build e2e && bench
 
-// Package compare measures Mallard beside Debian's Dovecot on one machine: the same mail, the same driver, turn by turn,
-// so that whatever else the machine does meets all of them. See docs/benchmarks.md.
+// Package compare measures Mallard beside Debian's Dovecot, and on databases beside Node WildDuck, on one machine: the
+// same mail, the same driver, turn by turn, so that whatever else the machine does meets all of them. See
+// docs/benchmarks.md.
 package compare
 
 import (
@@ -11,6 +12,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -25,7 +27,7 @@ import (
 //	MALLARD_BENCH_OUT        where the reports go; default bin/bench below the repository
 //	MALLARD_BENCH_RUNS       runs of each workload; default 3
 //	MALLARD_BENCH_WORKLOADS  names, with commas; default all but growth
-//	MALLARD_BENCH_SERVERS    of mallard, mdbox, maildir; default all three
+//	MALLARD_BENCH_SERVERS    of mallard, mdbox, maildir; default all three. Of the cluster's: see cluster_test.go
 //	MALLARD_BENCH_GROWTH     messages of the workload growth
 //	MALLARD_BENCH_STRICT=1   a target that is not reached fails
 func setting(name, fallback string) string {
@@ -49,6 +51,7 @@ type contestant struct {
 	options bench.Options
 	data    string
 	report  *bench.Report
+	warm    bool
 }
 
 func TestCompare(t *testing.T) {
@@ -69,7 +72,7 @@ func TestCompare(t *testing.T) {
 		}
 	}
 	once := map[string]bool{"growth": true, "big": true, "disk-4k": true, "disk-30k": true, "disk-attachments": true}
-	workloads := turns()
+	workloads := turns("")
 	for round := range number(t, "RUNS", "3") {
 		for _, names := range workloads {
 			if round > 0 && once[names[0]] {
@@ -80,15 +83,22 @@ func TestCompare(t *testing.T) {
 			}
 		}
 	}
-	writeReports(t, all)
+	text := tables(t, all)
+	for _, c := range all[1:] {
+		compare(t, text, all[0], c)
+	}
+	if len(all) > 1 && all[0].report.Label == "Mallard" && all[1].report.Label == "Dovecot mdbox" {
+		text.WriteString(judge(t, targets, all[0].report, all[1].report))
+	}
+	publish(t, "comparison.md", text)
 }
 
-// turns lists what is run in one go before it is another server's turn: workloads that share their preparation.
-func turns() [][]string {
+// turns lists what of a set is run in one go before it is another server's turn: workloads that share their preparation.
+func turns(set string) [][]string {
 	var wanted [][]string
 	chosen := setting("WORKLOADS", "")
 	for _, w := range bench.Workloads() {
-		if chosen == "" && w.Name == "growth" || chosen != "" && !strings.Contains(","+chosen+",", ","+w.Name+",") {
+		if chosen == "" && (w.Name == "growth" || w.Set != set) || chosen != "" && !strings.Contains(","+chosen+",", ","+w.Name+",") {
 			continue
 		}
 		last := len(wanted) - 1
@@ -102,6 +112,9 @@ func turns() [][]string {
 }
 
 func family(workload string) string {
+	if slices.Contains(reading, workload) {
+		return "reading"
+	}
 	if !strings.HasPrefix(workload, "fetch-") {
 		return ""
 	}
@@ -168,13 +181,19 @@ func startDovecot(t *testing.T, format, dir string, ports []int) *contestant {
 	}}
 }
 
-// writeReports writes each report as JSON, and all tables and comparisons as one text.
-func writeReports(t *testing.T, all []*contestant) {
+// outDir is where reports go.
+func outDir(t *testing.T) string {
 	t.Helper()
 	out := setting("OUT", filepath.Join(harness.Root(), "bin", "bench"))
 	if err := os.MkdirAll(out, 0o755); err != nil {
 		t.Fatal(err)
 	}
+	return out
+}
+
+// tables writes each report as JSON, and returns all of them as text.
+func tables(t *testing.T, all []*contestant) *bytes.Buffer {
+	t.Helper()
 	var text bytes.Buffer
 	for _, c := range all {
 		if err := c.report.WriteTable(&text); err != nil {
@@ -185,27 +204,32 @@ func writeReports(t *testing.T, all []*contestant) {
 		if err := c.report.WriteJSON(&b); err != nil {
 			t.Fatal(err)
 		}
-		name := strings.ToLower(strings.ReplaceAll(c.report.Label, " ", "-")) + ".json"
-		if err := os.WriteFile(filepath.Join(out, name), b.Bytes(), 0o644); err != nil {
+		name := strings.ToLower(strings.ReplaceAll(strings.ReplaceAll(c.report.Label, ",", ""), " ", "-")) + ".json"
+		if err := os.WriteFile(filepath.Join(outDir(t), name), b.Bytes(), 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
-	for _, c := range all[1:] {
-		if err := bench.WriteComparison(&text, all[0].report, c.report); err != nil {
-			t.Fatal(err)
-		}
-		text.WriteString("\n")
+	return &text
+}
+
+// compare adds a comparison to the text.
+func compare(t *testing.T, text *bytes.Buffer, ours, theirs *contestant) {
+	t.Helper()
+	if err := bench.WriteComparison(text, ours.report, theirs.report); err != nil {
+		t.Fatal(err)
 	}
-	if len(all) > 1 && all[0].report.Label == "Mallard" && all[1].report.Label == "Dovecot mdbox" {
-		text.WriteString(judge(t, all[0].report, all[1].report))
-	}
+	text.WriteString("\n")
+}
+
+func publish(t *testing.T, name string, text *bytes.Buffer) {
+	t.Helper()
 	fmt.Println(text.String())
-	if err := os.WriteFile(filepath.Join(out, "comparison.md"), text.Bytes(), 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(outDir(t), name), text.Bytes(), 0o644); err != nil {
 		t.Fatal(err)
 	}
 }
 
-// A target is what Mallard must reach: so many times Dovecot mdbox in the same run, or at most a value.
+// A target is what Mallard must reach: so many times as well as the other server in the same run, or at most a value.
 type target struct {
 	workload, metric string
 	times            float64
@@ -220,7 +244,7 @@ var targets = []target{
 	{"disk-4k", "disk", 0, 0.85}, {"disk-30k", "disk", 0, 0.70}, {"disk-attachments", "disk", 0, 0.06},
 }
 
-func judge(t *testing.T, ours, theirs *bench.Report) string {
+func judge(t *testing.T, targets []target, ours, theirs *bench.Report) string {
 	t.Helper()
 	var b strings.Builder
 	b.WriteString("| target | wanted | measured | |\n|---|---:|---:|---|\n")
@@ -232,10 +256,13 @@ func judge(t *testing.T, ours, theirs *bench.Report) string {
 		wanted, measured, reached := fmt.Sprintf("at most %g %s", g.atMost, m.Unit), fmt.Sprintf("%.3g", m.Median), m.Median <= g.atMost
 		if g.times > 0 {
 			other, ok := theirs.Metric(g.workload, g.metric)
-			if !ok || other.Median == 0 {
+			if !ok || other.Median == 0 || m.Median == 0 {
 				continue
 			}
 			ratio := m.Median / other.Median
+			if m.Lower {
+				ratio = other.Median / m.Median
+			}
 			wanted, measured, reached = fmt.Sprintf("%g×", g.times), fmt.Sprintf("%.2f×", ratio), ratio >= g.times
 		}
 		verdict := "reached"

@@ -118,6 +118,9 @@ func pingMongo(url string) bool {
 	return client.Ping(ctx, nil) == nil
 }
 
+// PIDs are those of its main processes.
+func (m *Mongo) PIDs() []int { return []int{m.front.running().Pid, m.postgres.running().Pid} }
+
 // Run starts it on the data that is there, at the same address, and waits until it answers.
 func (m *Mongo) Run() {
 	m.t.Helper()
