@@ -21,6 +21,7 @@ func fakeOptions(f *fakeServer) Options {
 func TestRunMeasuresEveryWorkload(t *testing.T) {
 	servers := map[string]*fakeServer{
 		"all extensions": {prepend: "Return-Path: <x@example.net>\r\nDelivered-To: y@example.net\r\nReceived: from a\r\n\tby b\r\n"},
+		"no chunking":    {noChunking: true},
 		"none":           {noExtensions: true},
 	}
 	for name, server := range servers {

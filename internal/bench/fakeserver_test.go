@@ -19,7 +19,8 @@ type fakeServer struct {
 	lmtp, imap net.Listener
 	wg         sync.WaitGroup
 
-	noExtensions bool                                // neither PIPELINING nor LITERAL+
+	noExtensions bool // neither PIPELINING nor CHUNKING nor LITERAL+
+	noChunking   bool
 	refuse       string                              // the answer to DATA's end, in place of 250
 	store        func(serial int, msg []byte) []byte // what is kept for the n-th message; nil drops it
 	prepend      string
@@ -110,7 +111,11 @@ func (f *fakeServer) serveLMTP(_ net.Conn, r *bufio.Reader, w *bufio.Writer) {
 				fmt.Fprint(w, "250 fake\r\n")
 				break
 			}
-			fmt.Fprint(w, "250-fake\r\n250-PIPELINING\r\n250-8BITMIME\r\n250 SIZE 100000000\r\n")
+			fmt.Fprint(w, "250-fake\r\n250-PIPELINING\r\n250-8BITMIME\r\n")
+			if !f.noChunking {
+				fmt.Fprint(w, "250-CHUNKING\r\n")
+			}
+			fmt.Fprint(w, "250 SIZE 100000000\r\n")
 		case "MAIL":
 			rcpts = nil
 			fmt.Fprint(w, "250 ok\r\n")
@@ -126,14 +131,14 @@ func (f *fakeServer) serveLMTP(_ net.Conn, r *bufio.Reader, w *bufio.Writer) {
 			if err != nil {
 				return
 			}
-			for _, rcpt := range rcpts {
-				if f.refuse != "" {
-					fmt.Fprintf(w, "%s\r\n", f.refuse)
-					continue
-				}
-				f.keep(rcpt, append([]byte(f.prepend), msg...))
-				fmt.Fprint(w, "250 2.0.0 kept\r\n")
+			f.take(w, rcpts, msg)
+		case "BDAT":
+			n, _ := strconv.Atoi(strings.Fields(line)[1])
+			msg := make([]byte, n)
+			if _, err := io.ReadFull(r, msg); err != nil {
+				return
 			}
+			f.take(w, rcpts, msg)
 		case "QUIT":
 			fmt.Fprint(w, "221 bye\r\n")
 			w.Flush()
@@ -141,6 +146,18 @@ func (f *fakeServer) serveLMTP(_ net.Conn, r *bufio.Reader, w *bufio.Writer) {
 		default:
 			fmt.Fprint(w, "500 what\r\n")
 		}
+	}
+}
+
+// take keeps a message for its recipients, unless it is refused.
+func (f *fakeServer) take(w io.Writer, rcpts []string, msg []byte) {
+	for _, rcpt := range rcpts {
+		if f.refuse != "" {
+			fmt.Fprintf(w, "%s\r\n", f.refuse)
+			continue
+		}
+		f.keep(rcpt, append([]byte(f.prepend), msg...))
+		fmt.Fprint(w, "250 2.0.0 kept\r\n")
 	}
 }
 

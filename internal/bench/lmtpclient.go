@@ -22,6 +22,7 @@ type lmtpConn struct {
 	r          *bufio.Reader
 	w          *bufio.Writer
 	pipelining bool
+	chunking   bool
 	eightBit   bool
 	size       bool
 	digits     []byte
@@ -61,6 +62,8 @@ func (c *lmtpConn) hello() error {
 		switch keyword, _, _ := bytes.Cut(line[4:], []byte(" ")); string(bytes.ToUpper(keyword)) {
 		case "PIPELINING":
 			c.pipelining = true
+		case "CHUNKING":
+			c.chunking = true
 		case "8BITMIME":
 			c.eightBit = true
 		case "SIZE":
@@ -120,11 +123,23 @@ func (c *lmtpConn) step(code int, to string) error {
 }
 
 // deliver sends one message of the corpus to the recipients and returns nil when the server has acknowledged it
-// for every one. With PIPELINING the envelope is one write and one read (RFC 2920).
+// for every one. With PIPELINING and CHUNKING all of it is one exchange (RFC 3030, 4.2), with
+// PIPELINING alone it is two: the envelope and the message (RFC 2920).
 func (c *lmtpConn) deliver(corpus *Corpus, serial int, recipients []string) error {
 	c.extendDeadline()
 	content := corpus.wire(serial)
-	if err := c.envelope(recipients, idLine+len(content)); err != nil {
+	chunk := c.pipelining && c.chunking
+	if chunk {
+		content = corpus.Content(serial)[idLine:]
+	}
+	size := idLine + len(content)
+	c.envelope(recipients, size)
+	if chunk {
+		c.w.WriteString("BDAT ")
+		c.digits = strconv.AppendInt(c.digits[:0], int64(size), 10)
+		c.w.Write(c.digits)
+		c.w.WriteString(" LAST\r\n")
+	} else if err := c.data(recipients); err != nil {
 		return err
 	}
 	c.w.WriteString(idPrefix)
@@ -133,9 +148,16 @@ func (c *lmtpConn) deliver(corpus *Corpus, serial int, recipients []string) erro
 	c.w.Write(c.digits)
 	c.w.WriteString(idSuffix)
 	c.w.Write(content)
-	c.w.WriteString(".\r\n")
+	if !chunk {
+		c.w.WriteString(".\r\n")
+	}
 	if err := c.w.Flush(); err != nil {
 		return fmt.Errorf("send a message: %w", err)
+	}
+	if chunk {
+		if err := c.accepted(recipients); err != nil {
+			return err
+		}
 	}
 	for range recipients {
 		if err := c.expect(250, "the end of a message"); err != nil {
@@ -145,7 +167,8 @@ func (c *lmtpConn) deliver(corpus *Corpus, serial int, recipients []string) erro
 	return nil
 }
 
-func (c *lmtpConn) envelope(recipients []string, size int) error {
+// envelope writes MAIL and RCPT; without PIPELINING data sends them.
+func (c *lmtpConn) envelope(recipients []string, size int) {
 	c.w.WriteString("MAIL FROM:<sender@example.net>")
 	if c.size {
 		c.w.WriteString(" SIZE=")
@@ -157,25 +180,47 @@ func (c *lmtpConn) envelope(recipients []string, size int) error {
 	}
 	c.w.WriteString("\r\n")
 	if !c.pipelining {
+		return
+	}
+	for _, rcpt := range recipients {
+		c.rcpt(rcpt)
+	}
+}
+
+func (c *lmtpConn) rcpt(address string) {
+	c.w.WriteString("RCPT TO:<")
+	c.w.WriteString(address)
+	c.w.WriteString(">\r\n")
+}
+
+// data says DATA and waits until the server has accepted the envelope.
+func (c *lmtpConn) data(recipients []string) error {
+	if !c.pipelining {
 		if err := c.step(250, "MAIL"); err != nil {
 			return err
 		}
-	}
-	for _, rcpt := range recipients {
-		c.w.WriteString("RCPT TO:<")
-		c.w.WriteString(rcpt)
-		c.w.WriteString(">\r\n")
-		if !c.pipelining {
+		for _, rcpt := range recipients {
+			c.rcpt(rcpt)
 			if err := c.step(250, "RCPT"); err != nil {
 				return err
 			}
 		}
-	}
-	c.w.WriteString("DATA\r\n")
-	if !c.pipelining {
+		c.w.WriteString("DATA\r\n")
 		return c.step(354, "DATA")
 	}
-	if err := c.step(250, "MAIL"); err != nil {
+	c.w.WriteString("DATA\r\n")
+	if err := c.w.Flush(); err != nil {
+		return fmt.Errorf("send MAIL: %w", err)
+	}
+	if err := c.accepted(recipients); err != nil {
+		return err
+	}
+	return c.expect(354, "DATA")
+}
+
+// accepted reads the answers to MAIL and RCPT.
+func (c *lmtpConn) accepted(recipients []string) error {
+	if err := c.expect(250, "MAIL"); err != nil {
 		return err
 	}
 	for range recipients {
@@ -183,7 +228,7 @@ func (c *lmtpConn) envelope(recipients []string, size int) error {
 			return err
 		}
 	}
-	return c.expect(354, "DATA")
+	return nil
 }
 
 // close says good-bye; the answer is of no interest.
