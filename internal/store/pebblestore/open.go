@@ -34,6 +34,7 @@ type Store struct {
 	pieces   pieces
 	stages   sync.Pool // of *stageMemory
 	threads  threadCache
+	known    knownKeys
 	space    *space
 	degraded atomic.Pointer[frozenError]
 
@@ -116,6 +117,7 @@ func (s *Store) open(ctx context.Context) error {
 		s.jobs.Go(s.syncLoop)
 		s.jobs.Go(s.maintain)
 		s.jobs.Go(s.flushStill)
+		s.jobs.Go(s.learnKeys)
 	}
 	return nil
 }

@@ -213,7 +213,7 @@ func (t *threader) assign(hashes [][16]byte, thread mail.ThreadID) error {
 		}
 		row = threadRow{thread, today}
 		t.made[h] = row
-		set(t.c.batch, threadKey(t.c.acct.id, h), row.append(nil))
+		t.c.s.setKnown(t.c.batch, threadKey(t.c.acct.id, h), row.append(nil))
 	}
 	return nil
 }

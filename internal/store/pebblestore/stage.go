@@ -286,14 +286,16 @@ func (g *stager) pinned(h hash, data []byte, kind byte) error {
 	if kind == contentFile {
 		return nil
 	}
-	found, err := g.s.has(hashKey(tabBlob, h))
-	if err != nil || found {
-		return err
+	key := hashKey(tabBlob, h)
+	if !g.s.known.lacks(key) {
+		if found, err := g.s.has(key); err != nil || found {
+			return err
+		}
 	}
 	if g.batch == nil {
 		g.batch = g.s.db.NewBatch()
 	}
-	set(g.batch, hashKey(tabBlob, h), appendPlain(make([]byte, 0, len(data)+1), data))
+	g.s.setKnown(g.batch, key, appendPlain(make([]byte, 0, len(data)+1), data))
 	if g.batch.Len() >= flushAt {
 		return g.flush()
 	}

@@ -123,7 +123,7 @@ func (t *threader) find(hashes [][16]byte) (mail.ThreadID, error) {
 			t.made = map[[16]byte]threadRow{}
 		}
 		t.made[h] = row
-		set(t.c.batch, threadKey(t.c.acct.id, h), row.append(nil))
+		t.c.s.setKnown(t.c.batch, threadKey(t.c.acct.id, h), row.append(nil))
 	}
 	return thread, nil
 }
@@ -140,7 +140,11 @@ func (t *threader) read(h [16]byte, row *threadRow) error {
 		*row = cached
 		return nil
 	}
-	value, closer, err := t.c.s.db.Get(threadKey(t.c.acct.id, h))
+	at := threadKey(t.c.acct.id, h)
+	if t.c.s.known.lacks(at) {
+		return nil
+	}
+	value, closer, err := t.c.s.db.Get(at)
 	if isNotFound(err) {
 		return nil
 	}
