@@ -27,7 +27,7 @@ func (n *Node) controlServer(log *slog.Logger) (*control.Server, *httpapi.API, e
 	}
 	s, err := control.NewServer(control.Options{
 		API: api, Accounts: n.accounts, Mailboxes: n.mailboxes, Receiver: n.receiver,
-		Check: n.checker, Log: log, Version: n.o.Version,
+		Check: n.checker, Migrate: n.migrate, Log: log, Version: n.o.Version,
 	})
 	if err != nil {
 		return nil, nil, fmt.Errorf("make control server: %w", err)
