@@ -24,7 +24,7 @@ func layers() []layer {
 		{name: "wire formats and clients", packages: []string{
 			"internal/imap/imapclient", "internal/imap/imapwire", "internal/lmtpclient", "internal/compose", "internal/transfer", "internal/netserve", "internal/tlsconf", "internal/demo", "internal/config",
 		}, sideways: true},
-		{name: "services", packages: []string{"internal/delivery", "internal/mailbox", "internal/auth", "internal/account", "internal/migrate"}, sideways: true},
+		{name: "services", packages: []string{"internal/delivery", "internal/mailbox", "internal/auth", "internal/account", "internal/migrate", "internal/inspect"}, sideways: true},
 		{name: "intake", packages: []string{"internal/draft"}},
 		{name: "implementations between nodes", packages: []string{"internal/event/redisbus"}},
 		{name: "implementations", packages: []string{

@@ -13,7 +13,7 @@ import (
 	"mallard/internal/config"
 	"mallard/internal/draft"
 	"mallard/internal/event/redisbus"
-	"mallard/internal/limit/memlimit"
+	"mallard/internal/limit/redislimit"
 	"mallard/internal/mail"
 	"mallard/internal/redisconn"
 	"mallard/internal/store"
@@ -62,7 +62,12 @@ func (n *Node) openCluster(ctx context.Context) error {
 	}
 	n.bus = bus
 	n.closers = append(n.closers, bus.Close)
-	n.limits = memlimit.New(memlimit.Options{})
+	limits, err := redislimit.New(redislimit.Options{Conn: n.cluster.redis, Log: n.log})
+	if err != nil {
+		return fmt.Errorf("make the counters that nodes share: %w", err)
+	}
+	n.limits = limits
+	n.closers = append(n.closers, limits.Close)
 	return nil
 }
 
@@ -77,7 +82,7 @@ func (n *Node) openMongo(ctx context.Context) error {
 	if !ok {
 		return errors.Join(errors.New("MongoDB is not supported in this version: leave mongo out of [dbs]"), st.Close())
 	}
-	n.engine = e
+	n.engine, n.checker = e, inspector(e)
 	n.closers = append(n.closers, st.Close)
 	return nil
 }
