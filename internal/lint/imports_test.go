@@ -28,7 +28,7 @@ func layers() []layer {
 		{name: "intake", packages: []string{"internal/draft"}},
 		{name: "implementations between nodes", packages: []string{"internal/event/redisbus"}},
 		{name: "implementations", packages: []string{
-			"internal/store/pebblestore", "internal/store/memstore", "internal/store/mongostore", "internal/store/redisrecord", "internal/event/membus", "internal/limit/memlimit", "internal/limit/redislimit", "internal/lock/redislock", "internal/auth/password",
+			"internal/store/pebblestore", "internal/store/memstore", "internal/store/mongostore", "internal/store/redisrecord", "internal/store/rediscounts", "internal/event/membus", "internal/limit/memlimit", "internal/limit/redislimit", "internal/lock/redislock", "internal/auth/password",
 		}},
 		{name: "documents", packages: []string{"internal/store/mongostore/mimetree"}},
 		{name: "connections", packages: []string{"internal/redisconn"}},
