@@ -62,7 +62,7 @@ type DBs struct {
 	WorkerID  string   `toml:"workerId" doc:"name of this node among those that are told of changes; empty: the host name. The number of the process is appended"`
 	MaxPool   int      `toml:"maxPool" range:"1..10000" doc:"connections to each MongoDB server; Redis has poolSize in its table"`
 	Timeout   Duration `toml:"timeout" range:"1s..5m" doc:"time for an operation on MongoDB, repetitions included"`
-	Lease     Duration `toml:"lease" range:"2s..10m" doc:"time in which a message must be stored after its UID was taken; at least twice timeout"`
+	Lease     Duration `toml:"lease" range:"500ms..5m" doc:"time in which a message must be stored after its UID was taken; others wait that long for it"`
 	StartWait Duration `toml:"startWait" range:"0s..24h" doc:"how long the start waits for MongoDB and Redis to answer"`
 }
 
@@ -247,7 +247,7 @@ func Default() *Config {
 			FlagDelay: Duration(200 * time.Millisecond), JournalAge: Duration(12 * time.Hour), ThreadAge: Duration(180 * 24 * time.Hour),
 		},
 		DBs: DBs{
-			Redis: "", Sender: "zone-mta", MaxPool: 100, Timeout: Duration(10 * time.Second), Lease: Duration(30 * time.Second),
+			Redis: "", Sender: "zone-mta", MaxPool: 100, Timeout: Duration(10 * time.Second), Lease: Duration(3 * time.Second),
 			StartWait: Duration(2 * time.Minute),
 		},
 		Attachments: Attachments{Type: "gridstore", Bucket: "attachments", DecodeBase64: true},
@@ -294,22 +294,6 @@ func (c *Config) fillLists() {
 			k.value.Set(reflect.MakeSlice(k.value.Type(), 0, 0))
 		}
 	}
-}
-
-// Read reads a configuration that Print wrote with its secrets; name is for errors.
-func Read(name string, text []byte) (*Config, error) {
-	c := Default()
-	lines, err := decode(c, name, text)
-	if err != nil {
-		return nil, err
-	}
-	c.fillLists()
-	return c, c.validate(func(key string) string {
-		if n, ok := lines[key]; ok {
-			return fmt.Sprintf("%s:%d: %s", name, n, key)
-		}
-		return key
-	})
 }
 
 // Load reads the configuration: defaults, then the file unless its name is

@@ -21,17 +21,9 @@ func (p *check) databases(c *Config) {
 	if c.Cluster() && !strings.HasPrefix(d.Mongo, "mongodb://") && !strings.HasPrefix(d.Mongo, "mongodb+srv://") {
 		p.bad("dbs.mongo", "this needs a URL such as \"mongodb://127.0.0.1:27017/wildduck\"")
 	}
-	if d.Lease < 2*d.Timeout {
-		p.bad("dbs.lease", "%s is less than twice dbs.timeout, %s", text(d.Lease), text(d.Timeout))
-	}
 	if c.Attachments.Bucket == "" {
 		p.bad("attachments.bucket", "a name is needed")
 	}
-}
-
-func text(d Duration) string {
-	b, _ := d.MarshalText() // it cannot fail
-	return string(b)
 }
 
 // urlPassword is the password in a URL. A password that is not encoded as it should be may

@@ -41,14 +41,12 @@ func (t *viewTable) unclaimed(key boxKey) (mail.UID, bool) {
 	return from, ok
 }
 
-// takeRecent sets recentFrom after loading and returns up to where the copy is
-// complete.
-func (sh *shared) takeRecent(t *viewTable) mail.ModSeq {
+// takeRecent sets recentFrom after loading.
+func (sh *shared) takeRecent(t *viewTable) {
 	from := t.recentFrom(sh, sh.uidNext) // only sync, which is running, changes it
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	sh.recentFrom = from
-	return sh.to
 }
 
 // arrived notes that messages came from a UID on. Where there is a copy of the

@@ -173,7 +173,8 @@ func (sh *shared) sync(ctx context.Context, st Store, t *viewTable) error {
 		if err := sh.load(ctx, st); err != nil {
 			return err
 		}
-		since = sh.takeRecent(t)
+		sh.takeRecent(t)
+		return nil
 	}
 	set, err := st.Changes(ctx, sh.key.acct, sh.key.mbox, since)
 	if err != nil {
@@ -185,25 +186,21 @@ func (sh *shared) sync(ctx context.Context, st Store, t *viewTable) error {
 	return nil
 }
 
-// load reads the first snapshot. Rows may be newer than the mod-sequence that was
-// read before them; the changes since are applied on top and do no harm.
+// load reads the first snapshot. It is a change set as well: only that says up to which mod-sequence it is complete.
 func (sh *shared) load(ctx context.Context, st Store) error {
-	box, err := st.Mailbox(ctx, sh.key.acct, sh.key.mbox)
+	set, err := st.Changes(ctx, sh.key.acct, sh.key.mbox, 0)
 	if err != nil {
-		return err
+		return fmt.Errorf("read mailbox: %w", err)
 	}
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	sh.uids = make([]mail.UID, 0, box.Messages+16)
-	sh.modSeqs = make([]mail.ModSeq, 0, box.Messages+16)
-	sh.flagRef = make([]uint32, 0, box.Messages+16)
-	for row, err := range st.Fetch(ctx, sh.key.acct, sh.key.mbox, store.FetchQuery{}) {
-		if err != nil {
-			return fmt.Errorf("read mailbox: %w", err)
-		}
+	sh.uids = make([]mail.UID, 0, len(set.Changed)+16)
+	sh.modSeqs = make([]mail.ModSeq, 0, len(set.Changed)+16)
+	sh.flagRef = make([]uint32, 0, len(set.Changed)+16)
+	for _, row := range set.Changed {
 		sh.push(row.UID, row.ModSeq, row.Flags)
 	}
-	sh.to, sh.uidNext, sh.loaded = box.HighestModSeq, box.UIDNext, true
+	sh.to, sh.uidNext, sh.loaded = set.To, set.UIDNext, true
 	return nil
 }
 

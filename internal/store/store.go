@@ -6,16 +6,23 @@
 //
 //   - Each method that changes something is one atomic unit for one account: all
 //     of it is visible at once, or none. There are no transactions on top of that.
+//     An engine whose database has no transactions either does it message by
+//     message: each is there in whole or not at all, in the order of the UIDs,
+//     and what a crash interrupts may have happened to the first ones only.
 //   - When a method that changes something returns nil, the change is durable:
 //     it survives a crash of the process and of the machine. The exception is
 //     UpdateFlags, see there.
 //   - When it returns an error, nothing of the change is visible now or after a
 //     crash, unless the error has code Unavailable with the text of
 //     ErrOutcomeUnknown in its chain: then it happened in whole or not at all.
-//   - Account-wide order: of two changes of one account the one that returned
-//     before the other started has the smaller mod-sequences and journal ids. It
-//     is durable no later than the other: a crash loses the end of the history,
-//     never its middle.
+//   - Order: of two changes of one mailbox the one that returned before the other
+//     started has the smaller mod-sequences. Mod-sequences of different mailboxes
+//     do not compare. A change is durable no later than those that started after
+//     it returned: a crash loses the end of the history, never its middle.
+//   - Several processes may work on one store, each with an engine of its own,
+//     where the engine is made for that. Changes that are made at the same time
+//     may then become visible in another order than that of their numbers; see
+//     Changes and ReadJournal for what readers can rely on all the same.
 //   - Buffers passed in are not kept after the call returns, and buffers passed
 //     out are not valid after the moment that the method names. Engines may reuse
 //     and overwrite them.
@@ -241,7 +248,7 @@ type Messages interface {
 	Fetch(ctx context.Context, acct mail.AccountID, mbox mail.MailboxID, q FetchQuery) iter.Seq2[*Row, error]
 
 	// UpdateFlags changes flags and metadata. Every message that really changes gets
-	// the same new mod-sequence. A keyword that stays, in whatever case it is named,
+	// the same new mod-sequence, or a later one where another change came between. A keyword that stays, in whatever case it is named,
 	// keeps its spelling, so that naming it in another case is no change. It may
 	// return before the change is durable, by at most one second; if the machine
 	// crashes in between, no mod-sequence and no journal id handed out is used
@@ -251,8 +258,8 @@ type Messages interface {
 
 	// Copy stores the messages again at the end of another (or the same)
 	// mailbox, in ascending order of UID, sharing their content. UIDs that do not
-	// exist are left out. A message that comes into a \Junk mailbox that way counts as
-	// junk until a copy or move takes it into one that is neither \Junk nor \Trash; see
+	// exist are left out. A message that comes into a \Junk mailbox that way, and with
+	// some engines also by Append, counts as junk until a copy or move takes it into one that is neither \Junk nor \Trash; see
 	// JournalEntry.Junk. A copy has an ID of its own, SavedDate now, and
 	// Expires after the Retention of the destination, never when that is zero;
 	// everything else is as in the original. quota is that of Append.
@@ -284,8 +291,16 @@ type Messages interface {
 
 	// Changes returns what happened in a mailbox after since, as state: applying
 	// it to a copy that has everything up to since, or to a newer one, gives the
-	// mailbox as of ChangeSet.To. Messages become visible in the order of their
-	// UIDs: no later set shows a new message with a UID below one that was shown.
+	// mailbox as of ChangeSet.To or newer. A set may be ahead of To and tell the
+	// same change again: applying it twice alters nothing. Whoever goes on from To
+	// each time misses nothing, whoever else writes. since 0 asks for the mailbox
+	// as it is, which may come as a Whole set.
+	//
+	// A set holds every change that returned before the call, but for new messages:
+	// they become visible in the order of their UIDs, so that no later set shows a
+	// new message with a UID below one that was shown. Where another process took
+	// a lower UID and has not stored its message yet, those above it wait, at most
+	// as long as the engine gives that process.
 	// Errors: NoMailbox.
 	Changes(ctx context.Context, acct mail.AccountID, mbox mail.MailboxID, since mail.ModSeq) (*ChangeSet, error)
 }
@@ -479,7 +494,7 @@ const (
 
 // FlagResult is the outcome of UpdateFlags.
 type FlagResult struct {
-	ModSeq   mail.ModSeq   // of the changed messages; 0 when nothing changed
+	ModSeq   mail.ModSeq   // the greatest of the changed messages; 0 when nothing changed
 	Changed  []mail.HotRow // really changed, ascending
 	Modified mail.UIDSet   // left alone because of UnchangedSince
 	// Existing are all messages of the set that exist, changed or not, ascending.
@@ -502,9 +517,11 @@ type ExpungeResult struct {
 
 // ChangeSet is the difference between two states of a mailbox.
 type ChangeSet struct {
-	// To is the mod-sequence up to which the set is complete: at least that of
-	// every change that returned before the call, and the since of the next call.
-	To      mail.ModSeq
+	// To is the mod-sequence up to which the set is complete, and the since of the
+	// next call. It does not go back. Where one process writes it is at least that of
+	// every change that returned before the call.
+	To mail.ModSeq
+	// UIDNext is a UID below which no new message will show.
 	UIDNext mail.UID
 	// Changed are the messages that exist and came or changed after since, by UID.
 	Changed []mail.HotRow
@@ -521,8 +538,13 @@ type Journal interface {
 	// Errors: NoAccount.
 	JournalHead(ctx context.Context, acct mail.AccountID) (mail.JournalID, error)
 
-	// ReadJournal returns at most limit entries after the given id, in order.
-	// Entries live for some hours at least. Errors: NoAccount.
+	// ReadJournal returns at most limit entries after the given id, in the order in
+	// which this process learnt of them: that of the changes, but for changes made at
+	// the same time. Ids mostly grow in that order, but those of different processes
+	// need not. Whoever asks each time for what comes after the last entry that he
+	// got, gets each entry once; with an id from another process, or from before a
+	// restart, he may get one twice. Entries live for some hours at least.
+	// Errors: NoAccount.
 	ReadJournal(ctx context.Context, acct mail.AccountID, after mail.JournalID, limit int) ([]JournalEntry, error)
 }
 

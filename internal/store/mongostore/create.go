@@ -169,7 +169,7 @@ func (c *creation) taken(ctx context.Context) (mine, free bool, err error) {
 }
 
 // creationTime is how long making an account may take, before others think that its node died.
-func (s *Store) creationTime() time.Duration { return 2 * s.o.Lease }
+func (s *Store) creationTime() time.Duration { return 6 * s.o.Timeout }
 
 func creatingSince(user bson.Raw) (time.Time, bool) {
 	own, ok := user.Lookup(memberMallard).DocumentOK()

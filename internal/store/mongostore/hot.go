@@ -35,6 +35,9 @@ type hotMessage struct {
 	Junk    bool
 	Copied  bool
 	Expires time.Time // zero for never
+	Arrived time.Time // in this mailbox
+	// MetaData is there when the document has meta.
+	MetaData string
 }
 
 // hotFields is the projection of hotMessage.
@@ -43,7 +46,7 @@ func hotFields() bson.D {
 		{Key: "_id", Value: 1}, {Key: "root", Value: 1}, {Key: "mailbox", Value: 1}, {Key: "uid", Value: 1}, {Key: "modseq", Value: 1},
 		{Key: "flags", Value: 1}, {Key: "idate", Value: 1}, {Key: "size", Value: 1}, {Key: memberMallard + "." + keySize, Value: 1}, {Key: memberMallard + "." + keyOf, Value: 1},
 		{Key: "thread", Value: 1}, {Key: "magic", Value: 1}, {Key: "junk", Value: 1}, {Key: "copied", Value: 1},
-		{Key: "exp", Value: 1}, {Key: "rdate", Value: 1},
+		{Key: "exp", Value: 1}, {Key: "rdate", Value: 1}, {Key: "retentionTime", Value: 1},
 	}
 }
 
@@ -99,6 +102,12 @@ func hot(doc bson.Raw) (*hotMessage, error) {
 			expires = truth(v)
 		case "rdate":
 			until = number(v)
+		case "retentionTime":
+			m.Arrived = time.UnixMilli(int64(number(v))).UTC()
+		case "meta":
+			if meta, ok := v.DocumentOK(); ok {
+				m.MetaData = jsonText(meta.Lookup("custom"))
+			}
 		case memberMallard:
 			own, _ = v.DocumentOK()
 		}
@@ -109,6 +118,9 @@ func hot(doc bson.Raw) (*hotMessage, error) {
 	}
 	if m.Root.IsZero() {
 		m.Root = m.ID
+	}
+	if m.Arrived.Unix() <= 0 {
+		m.Arrived = m.ID.Timestamp().UTC()
 	}
 	if expires && until > 0 {
 		m.Expires = time.UnixMilli(int64(until)).UTC()
@@ -124,7 +136,7 @@ func (m *hotMessage) fill(row *store.Row) {
 
 // fillMeta sets the members of store.FieldMeta from a document with metaFields.
 func (m *hotMessage) fillMeta(row *store.Row, doc bson.Raw) {
-	row.SavedDate, row.Expires = m.ID.Timestamp().UTC(), m.Expires
+	row.SavedDate, row.Expires, row.Junk = m.Arrived, m.Expires, m.Junk
 	row.MetaData, row.Info = metaOf(doc)
 }
 
@@ -170,6 +182,9 @@ func infoOf(meta bson.Raw) string {
 		if truth(e.Value()) { // what does not apply is false or null
 			out[e.Key()] = plain(e.Value())
 		}
+	}
+	if len(out) == 0 {
+		return ""
 	}
 	text, err := json.Marshal(out)
 	if err != nil {

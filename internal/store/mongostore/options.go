@@ -26,8 +26,9 @@ type Options struct {
 	MaxPool int
 	// Timeout bounds each operation on the database, retries included; 10 s when zero.
 	Timeout time.Duration
-	// Lease is how long a writer has between taking a UID and storing its message, and how long a reader waits for it; 30 s
-	// when zero. It must be at least twice Timeout.
+	// Lease is how long a writer has between taking a UID and storing its message, and how long a reader waits for it before
+	// it goes past; 3 s when zero. Messages that come after another one is stored are seen at most that much later when its
+	// writer dies.
 	Lease time.Duration
 	// Wait is how long Open waits for the databases; it tries once when zero.
 	Wait time.Duration
@@ -87,7 +88,7 @@ func (o *Options) setDefaults() {
 		o.Timeout = 10 * time.Second
 	}
 	if o.Lease == 0 {
-		o.Lease = 30 * time.Second
+		o.Lease = 3 * time.Second
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/mongo"
@@ -24,9 +26,25 @@ type Store struct {
 	ids     *mail.IDGenerator
 	owned   owned
 
+	tracks   tracks
+	journals journals
+
+	// removing are the locks of those who remove messages, by mailbox; seed says which.
+	removing [256]sync.Mutex
+	seed     maphash.Seed
+
 	mu      sync.Mutex
 	closed  bool
 	running sync.WaitGroup
+
+	// closing ends work in the background, which background waits for.
+	closing    context.Context
+	stop       context.CancelFunc
+	background sync.WaitGroup
+	leftOver   atomic.Int32
+
+	// hook is called between the writes of a change; tests interrupt it there.
+	hook func(step string) error
 }
 
 // databases are the databases by their role. Writes go to a majority, reads to the primary: a node must see what it and
@@ -42,9 +60,12 @@ func Open(ctx context.Context, o Options) (_ *Store, err error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{o: o, ids: ids}
+	s := &Store{o: o, ids: ids, seed: maphash.MakeSeed()}
+	s.closing, s.stop = context.WithCancel(context.WithoutCancel(ctx))
+	s.tracks.init()
 	defer func() {
 		if err != nil {
+			s.stop()
 			s.disconnect()
 		}
 	}()
@@ -176,6 +197,8 @@ func (s *Store) Close() error {
 	s.closed = true
 	s.mu.Unlock()
 	s.running.Wait()
+	s.stop()
+	s.background.Wait()
 	return s.disconnect()
 }
 

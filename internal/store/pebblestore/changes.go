@@ -90,7 +90,8 @@ func (d *differ) run() error {
 			d.out.Whole = true
 		}
 	}
-	if d.out.Whole {
+	if d.out.Whole || d.since == 0 { // nobody who has nothing needs to know what went
+		d.out.Whole = true
 		return d.scan(0)
 	}
 	if d.head.messages > smallMailbox {

@@ -32,7 +32,8 @@ func (f *fixture) news(last *mail.JournalID) []store.JournalEntry {
 	f.Helper()
 	out := f.journal(*last)
 	for _, e := range out {
-		if slices.Compare(e.ID[:], last[:]) <= 0 {
+		// Of two processes that write within a second either may come first.
+		if slices.Compare(e.ID[:], last[:]) <= 0 && !f.engine.Gaps {
 			f.Errorf("journal entry %v after %v", e.ID, *last)
 		}
 		*last = e.ID
@@ -139,7 +140,7 @@ func journalJunk(f *fixture) {
 		return box.ID
 	}
 	spam, bin, other := create("spam", mail.UseJunk), create("bin", mail.UseTrash), create("other", "")
-	direct := f.append(spam, note(1), store.Append{}) // where it was delivered says nothing
+	direct := f.append(spam, note(1), store.Append{})
 	x := f.append(f.inbox, note(2), store.Append{})
 	var last mail.JournalID
 	f.news(&last)
@@ -185,7 +186,9 @@ func journalJunk(f *fixture) {
 	wants("what was copied itself", 0)
 	box, uid = spam, direct.UID
 	move(other)
-	wants("delivered into \\Junk", 0)
+	if got := junk(); len(got) != 1 || got[0] > 0 { // an engine may take what was delivered there for junk as well
+		f.Errorf("delivered into \\Junk: junk %v, want 0 or -1", got)
+	}
 }
 
 func journalPaging(f *fixture) {

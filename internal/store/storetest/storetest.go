@@ -43,6 +43,9 @@ type Engine struct {
 	// done; nil when there is no such thing. The suite calls it beside other
 	// operations and crashes in the middle of it.
 	Maintain func(ctx context.Context, s store.Store) error
+	// Gaps says that changes may become visible in another order than that of their numbers, because several nodes write:
+	// Changes.To may then stay behind a change that has returned, for a while and as long as others are under way.
+	Gaps bool
 	// Debts are the cases that the engine does not pass yet, with the reason.
 	// Naming one that does not exist fails the run.
 	Debts []Debt

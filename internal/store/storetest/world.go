@@ -25,6 +25,7 @@ type world struct {
 	head   mail.JournalID // of the journal when it was last read
 	// maintain is that of the engine; nil for the model.
 	maintain func(ctx context.Context, s store.Store) error
+	gaps     bool // that of the engine
 	// problems are broken promises that no error code tells.
 	problems []string
 }
@@ -32,23 +33,24 @@ type world struct {
 // handed is what a store gave out and must never give out again.
 type handed struct {
 	uids     map[mail.MailboxID]mail.UID
-	modSeq   mail.ModSeq
+	modSeqs  map[mail.MailboxID]mail.ModSeq
 	validity mail.UIDValidity
 	journal  mail.JournalID
 }
 
 func (h handed) clone() handed {
-	uids := make(map[mail.MailboxID]mail.UID)
+	uids, modSeqs := make(map[mail.MailboxID]mail.UID), make(map[mail.MailboxID]mail.ModSeq)
 	maps.Copy(uids, h.uids)
-	h.uids = uids
+	maps.Copy(modSeqs, h.modSeqs)
+	h.uids, h.modSeqs = uids, modSeqs
 	return h
 }
 
 func newWorld(e Engine, s store.Store) *world {
 	return &world{
-		ctx: context.Background(), s: s, maintain: e.Maintain,
+		ctx: context.Background(), s: s, maintain: e.Maintain, gaps: e.Gaps,
 		copies: make(map[mail.MailboxID][]*follower),
-		handed: handed{uids: make(map[mail.MailboxID]mail.UID)},
+		handed: handed{uids: make(map[mail.MailboxID]mail.UID), modSeqs: make(map[mail.MailboxID]mail.ModSeq)},
 	}
 }
 
@@ -113,15 +115,15 @@ func (w *world) saw(mbox mail.MailboxID, uid mail.UID, ms mail.ModSeq) {
 		w.problem("UID %d was given out when %d had been used", uid, w.handed.uids[mbox])
 	}
 	w.handed.uids[mbox] = max(w.handed.uids[mbox], uid)
-	w.sawModSeq(ms, w.handed.modSeq)
+	w.sawModSeq(mbox, ms, w.handed.modSeqs[mbox])
 }
 
 // sawModSeq notes the mod-sequence of a change; it must be greater than before.
-func (w *world) sawModSeq(ms, before mail.ModSeq) {
+func (w *world) sawModSeq(mbox mail.MailboxID, ms, before mail.ModSeq) {
 	if ms <= before {
 		w.problem("mod-sequence %d was given out when %d had been used", ms, before)
 	}
-	w.handed.modSeq = max(w.handed.modSeq, ms)
+	w.handed.modSeqs[mbox] = max(w.handed.modSeqs[mbox], ms)
 }
 
 // box returns a mailbox by its path.
@@ -203,9 +205,9 @@ func opAppend(path string, slack int64, in ...message) op {
 			}
 		}
 		out, err := w.s.Append(w.ctx, w.acct, id, list)
-		before := w.handed.modSeq
+		before := w.handed.modSeqs[id]
 		for _, ap := range out {
-			w.handed.modSeq = before // the messages of one append may share one
+			w.handed.modSeqs[id] = before // the messages of one append may share one
 			w.saw(id, ap.UID, ap.ModSeq)
 		}
 		return did(err, "%d appended", len(out)).unless(len(out))
@@ -227,7 +229,7 @@ func opFlags(path string, at []int, u store.FlagUpdate) op {
 			return outcome{err: err}
 		}
 		if res.ModSeq > 0 {
-			w.sawModSeq(res.ModSeq, w.handed.modSeq)
+			w.sawModSeq(id, res.ModSeq, w.handed.modSeqs[id])
 		}
 		return did(nil, "changed %v of %v", positions(all, hotUIDs(res.Changed)), positions(all, hotUIDs(res.Existing))).unless(len(res.Changed))
 	}}
@@ -245,7 +247,7 @@ func opCopy(from, to string, at []int, move bool, slack int64) op {
 		if err != nil {
 			return outcome{err: err}
 		}
-		before := w.handed.modSeq
+		before, beforeSrc := w.handed.modSeqs[dst], w.handed.modSeqs[src]
 		res, err := w.copy(src, dst, set, move, slack)
 		if err != nil {
 			return outcome{err: err}
@@ -254,11 +256,11 @@ func opCopy(from, to string, at []int, move bool, slack int64) op {
 			// The copy happened, whether it can be read now or not.
 			rows, _ := readRows(w.ctx, w.s, w.acct, dst, store.FetchQuery{UIDs: mail.UIDSetOf(res.To...)})
 			for _, r := range rows {
-				w.handed.modSeq = before
+				w.handed.modSeqs[dst] = before
 				w.saw(dst, r.UID, r.ModSeq)
 			}
 			if move {
-				w.sawModSeq(res.SourceModSeq, before)
+				w.sawModSeq(src, res.SourceModSeq, beforeSrc)
 			}
 		}
 		return did(nil, "copied %v", positions(all, res.From)).unless(len(res.To))
@@ -297,7 +299,7 @@ func opExpunge(path string, at []int, onlyDeleted bool) op {
 			return outcome{err: err}
 		}
 		if len(res.UIDs) > 0 {
-			w.sawModSeq(res.ModSeq, w.handed.modSeq)
+			w.sawModSeq(id, res.ModSeq, w.handed.modSeqs[id])
 		}
 		return did(nil, "expunged %v", positions(all, collect(res.UIDs))).unless(len(res.UIDs))
 	}}
@@ -470,7 +472,7 @@ func (w *world) readHead() {
 	if err != nil || head == w.head {
 		return // reading may fail where a disk does
 	}
-	if slices.Compare(head[:], w.handed.journal[:]) <= 0 {
+	if slices.Compare(head[:], w.handed.journal[:]) <= 0 && !w.gaps {
 		w.problem("the journal has %v as its head when %v had been given out", head, w.handed.journal)
 	}
 	w.head, w.handed.journal = head, head

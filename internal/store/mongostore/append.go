@@ -1,0 +1,416 @@
+package mongostore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
+	"go.mongodb.org/mongo-driver/v2/x/bsonx/bsoncore"
+
+	"mallard/internal/mail"
+	"mallard/internal/store"
+)
+
+// arrival is a message on its way into a mailbox: what its document is made of, whoever it comes from.
+type arrival struct {
+	hot  *hotMessage
+	doc  bson.D // members that do not depend on the numbers
+	refs references
+	junk int8 // what the journal says
+}
+
+// Append stores messages at the end of a mailbox. Before a message is there its attachments are, and its octets are
+// counted; its document makes it happen, and the journal row says that it did.
+func (s *Store) Append(ctx context.Context, acct mail.AccountID, mbox mail.MailboxID, in []store.Append) ([]store.Appended, error) {
+	done, err := s.enter(ctx, "Append")
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	if _, err := s.mailboxDoc(ctx, acct, mbox); err != nil {
+		if mail.CodeOf(err) == mail.CodeNoMailbox {
+			if aerr := s.requireAccount(ctx, acct); aerr != nil {
+				return nil, aerr
+			}
+		}
+		return nil, err
+	}
+	if len(in) == 0 {
+		return nil, nil
+	}
+	p, err := s.prepareAll(ctx, in)
+	if err != nil {
+		return nil, err
+	}
+	ctx = context.WithoutCancel(ctx)
+	c, err := s.charge(ctx, acct, p.octets, p.limited, p.room)
+	if err != nil {
+		return nil, err
+	}
+	out, err := s.appendPrepared(ctx, acct, mbox, in, p)
+	if err != nil {
+		if !errors.Is(err, store.ErrOutcomeUnknown) {
+			s.uncharge(ctx, c)
+		}
+		return nil, err
+	}
+	return out, nil
+}
+
+// appending are the messages of one Append, ready to be stored.
+type appending struct {
+	staged  []*staged
+	made    []*prepared
+	octets  int64
+	limited bool
+	room    int64 // what may be used before, for all of them to fit
+}
+
+func (s *Store) prepareAll(ctx context.Context, in []store.Append) (*appending, error) {
+	p := &appending{made: make([]*prepared, len(in))}
+	for _, a := range in {
+		st, ok := a.Staged.(*staged)
+		if !ok || st.closed.Load() {
+			return nil, mail.NewError(mail.CodeInvalid, "the message is not staged")
+		}
+		p.staged = append(p.staged, st)
+	}
+	if err := parallel(len(in), func(i int) (err error) {
+		p.made[i], err = s.prepare(ctx, p.staged[i], in[i].Prefix)
+		return err
+	}); err != nil {
+		return nil, err
+	}
+	for i, a := range in {
+		p.octets += p.made[i].size
+		if room := a.Quota - p.octets; a.Quota > 0 && (!p.limited || room < p.room) {
+			p.limited, p.room = true, room
+		}
+	}
+	return p, nil
+}
+
+// appendPrepared stores messages whose octets have been counted.
+func (s *Store) appendPrepared(ctx context.Context, acct mail.AccountID, mbox mail.MailboxID, in []store.Append, p *appending) ([]store.Appended, error) {
+	var threads []bson.ObjectID
+	if err := parallel(len(in)+1, func(i int) (err error) {
+		if i == 0 {
+			threads, err = s.assignThreads(ctx, acct, p.staged)
+			return err
+		}
+		return s.storeAttachments(ctx, p.made[i-1])
+	}); err != nil {
+		s.release(ctx, p.made)
+		return nil, err
+	}
+	r, err := s.reserve(ctx, acct, mbox, len(in), 1, nil)
+	if err != nil {
+		s.release(ctx, p.made)
+		return nil, err
+	}
+	arrivals := make([]*arrival, len(in))
+	box := mailboxOf(r.box)
+	for i := range in {
+		arrivals[i] = s.arrivalOf(acct, box, &in[i], p.made[i], threads[i])
+	}
+	if err := s.arrive(ctx, acct, mbox, r, arrivals); err != nil {
+		if !errors.Is(err, store.ErrOutcomeUnknown) {
+			s.release(ctx, p.made)
+		}
+		return nil, err
+	}
+	rows := make([]journalRow, len(in))
+	flags := make([]mail.Flags, len(in))
+	out := make([]store.Appended, len(in))
+	var n counted
+	for i, a := range arrivals {
+		rows[i], flags[i] = existsRow(acct, a.hot, 0, &in[i].Origin), a.hot.Flags
+		n.came(a.hot)
+		out[i] = store.Appended{
+			UID: a.hot.UID, UIDValidity: box.UIDValidity, ModSeq: a.hot.ModSeq, ID: mail.MessageID(a.hot.ID),
+			EmailID: mail.EmailID(a.hot.Root), ThreadID: mail.ThreadID(a.hot.Thread), Size: p.made[i].verbatim,
+		}
+	}
+	s.log(ctx, rows...)
+	s.addKeywords(ctx, r.box, flags...)
+	s.tellCounters(ctx, mbox, n)
+	return out, nil
+}
+
+// release gives back what attachments were counted for messages that are not stored.
+func (s *Store) release(ctx context.Context, made []*prepared) {
+	var refs []references
+	for _, p := range made {
+		refs = append(refs, p.refs)
+	}
+	if err := s.dropReferences(ctx, refs...); err != nil {
+		s.o.Logger.Warn("attachments of messages that were not stored stay counted", "error", err)
+	}
+}
+
+// arrivalOf makes the document of a message that is appended.
+func (s *Store) arrivalOf(acct mail.AccountID, box *mail.Mailbox, in *store.Append, p *prepared, thread bson.ObjectID) *arrival {
+	id := bson.ObjectID(newID[mail.MessageID](s))
+	now := s.o.Now()
+	h := &hotMessage{
+		HotRow: mail.HotRow{Flags: in.Flags}, ID: id, Root: id, Mailbox: oid(box.ID), Thread: thread, IDate: in.InternalDate,
+		Names: in.Flags.List(), Size: p.verbatim, Counted: p.size, Expires: in.Expires,
+	}
+	hdate := p.hdate
+	if hdate.IsZero() {
+		hdate = in.InternalDate
+	}
+	doc := bson.D{{Key: "root", Value: id}, {Key: "v", Value: "1.0"}}
+	doc = append(doc, expiryMembers(box, in.Expires, now, false)...)
+	doc = append(doc,
+		bson.E{Key: "userDeleted", Value: false}, bson.E{Key: "idate", Value: stored(in.InternalDate)}, bson.E{Key: "hdate", Value: stored(hdate)},
+		bson.E{Key: "meta", Value: metaDoc(in)}, bson.E{Key: "filters", Value: bson.A{}},
+	)
+	for _, e := range p.fields {
+		if e.Key == memberMallard {
+			e.Value = withInfo(e.Value, in.Info)
+		}
+		doc = append(doc, e)
+	}
+	doc = append(doc, bson.E{Key: "copied", Value: false}, bson.E{Key: "user", Value: oid(acct)}, bson.E{Key: "thread", Value: thread})
+	doc = append(doc, flagMembers(in.Flags)...)
+	if !in.Flags.Has(mail.Deleted) {
+		doc = append(doc, bson.E{Key: "searchable", Value: true})
+	}
+	if box.SpecialUse == mail.UseJunk {
+		h.Junk = true
+		doc = append(doc, bson.E{Key: "junk", Value: true})
+	}
+	return &arrival{hot: h, doc: doc, refs: p.refs}
+}
+
+// flagMembers are the flags of a message and the members that mirror them.
+func flagMembers(f mail.Flags) bson.D {
+	return bson.D{
+		{Key: "flags", Value: textArray(f.List())}, {Key: "unseen", Value: !f.Has(mail.Seen)}, {Key: "flagged", Value: f.Has(mail.Flagged)},
+		{Key: "undeleted", Value: !f.Has(mail.Deleted)}, {Key: "draft", Value: f.Has(mail.Draft)},
+	}
+}
+
+// sameExpiry is how far an expiry may be from what the mailbox's retention gives, to be taken as coming from that.
+const sameExpiry = 2 * time.Minute
+
+// expiryMembers say when a message that comes into a mailbox is to be removed: by the mailbox's retention, or at a time of
+// its own. With always the retention alone counts.
+func expiryMembers(box *mail.Mailbox, expires, now time.Time, always bool) bson.D {
+	arrived := arrivalMillis(now)
+	doc := bson.D{{Key: "retentionTime", Value: arrived}}
+	keep := box.Retention > 0 && (always || expires.Sub(now.Add(box.Retention)).Abs() < sameExpiry)
+	switch {
+	case keep:
+		return append(doc, bson.E{Key: "exp", Value: true}, bson.E{Key: "rdate", Value: arrived + float64(box.Retention.Milliseconds())},
+			bson.E{Key: "retention", Value: millis(box.Retention)})
+	case !always && !expires.IsZero():
+		return append(doc, bson.E{Key: "exp", Value: true}, bson.E{Key: "rdate", Value: float64(expires.UnixMilli())})
+	}
+	return append(doc, bson.E{Key: "exp", Value: false}, bson.E{Key: "retention", Value: int32(0)})
+}
+
+// metaDoc is the member meta of a message: what is known of its origin, with the types of WildDuck.
+func metaDoc(in *store.Append) bson.D {
+	doc, err := jsonObject(in.Info)
+	if err != nil {
+		doc = nil
+	}
+	meta := bson.D{}
+	for _, e := range doc {
+		if !memberName(e.Key) {
+			continue
+		}
+		if t, ok := parseTime(e.Value); ok && e.Key == "time" {
+			e.Value = stored(t)
+		}
+		meta = append(meta, e)
+	}
+	if in.MetaData != "" {
+		meta = append(meta, bson.E{Key: "custom", Value: in.MetaData})
+	}
+	return meta
+}
+
+// memberName reports whether a name can be that of a member of meta. The others stand in keyInfo alone.
+func memberName(name string) bool {
+	if name == "" || name == "custom" || name == "events" || name[0] == '$' {
+		return false
+	}
+	for i := range len(name) {
+		if name[i] == '.' || name[i] == 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// withInfo adds the information of an append to the member of ours. What another message shares is not changed.
+func withInfo(own any, info string) any {
+	doc, ok := own.(bson.RawValue)
+	if !ok || info == "" || len(doc.Value) < minDocument {
+		return own
+	}
+	idx, dst := bsoncore.AppendDocumentStart(make([]byte, 0, len(doc.Value)+len(info)+16))
+	dst = append(dst, doc.Value[4:len(doc.Value)-1]...)
+	dst = bsoncore.AppendStringElement(dst, keyInfo, info)
+	dst, err := bsoncore.AppendDocumentEnd(dst, idx)
+	if err != nil {
+		return own
+	}
+	return bson.RawValue{Type: bson.TypeEmbeddedDocument, Value: dst}
+}
+
+// minDocument is the length of an empty document.
+const minDocument = 5
+
+// document is the whole document of an arrival with its numbers.
+func (a *arrival) document() bson.D {
+	doc := make(bson.D, 0, len(a.doc)+4)
+	doc = append(doc, bson.E{Key: "_id", Value: a.hot.ID})
+	doc = append(doc, a.doc...)
+	return append(doc, bson.E{Key: "mailbox", Value: a.hot.Mailbox},
+		bson.E{Key: "uid", Value: numberOf(int64(a.hot.UID))}, bson.E{Key: "modseq", Value: numberOf(int64(a.hot.ModSeq))})
+}
+
+// arrive inserts messages under the numbers of a reservation. A reader waits for them as long as Options.Lease; what is
+// not known to be there by then gets new numbers, before anybody is told of the old ones. Either all of them are there
+// when it returns, or none, or the error says that it is not known.
+func (s *Store) arrive(ctx context.Context, acct mail.AccountID, mbox mail.MailboxID, r *reservation, in []*arrival) error {
+	for i, a := range in {
+		a.hot.UID, a.hot.ModSeq = r.uid+mail.UID(i), r.modSeq
+	}
+	err := s.insertArrivals(ctx, time.Now().Add(s.o.Timeout), in)
+	if err != nil && outcomeUnknown(err) {
+		err = fmt.Errorf("%w: %w", store.ErrOutcomeUnknown, err)
+	}
+	for err == nil && time.Since(r.asked) > s.o.Lease {
+		// Readers may have gone past these UIDs.
+		if r, err = s.reserve(ctx, acct, mbox, len(in), 1, nil); err == nil {
+			err = s.renumber(ctx, in, r)
+		}
+	}
+	if err != nil && errors.Is(err, store.ErrOutcomeUnknown) {
+		s.later(func(ctx context.Context) error { return s.settleArrivals(ctx, acct, in) })
+		return writeError("store the message", err)
+	}
+	if err != nil {
+		if uerr := s.removeArrivals(ctx, in); uerr != nil {
+			s.later(func(ctx context.Context) error { return s.settleArrivals(ctx, acct, in) })
+			return mail.WrapError(mail.CodeUnavailable, "the mail store is not available", fmt.Errorf("%w: store the message: %w", store.ErrOutcomeUnknown, err))
+		}
+		return readError("store the message", err)
+	}
+	return s.step("inserted")
+}
+
+// insertArrivals inserts documents that have ids of their own. It may be done any number of times.
+func (s *Store) insertArrivals(ctx context.Context, end time.Time, in []*arrival) error {
+	docs := make([]bson.D, len(in))
+	for i, a := range in {
+		docs[i] = a.document()
+	}
+	return s.againUntil(ctx, end, func(ctx context.Context) error {
+		if err := s.step("insert"); err != nil {
+			return err
+		}
+		if len(docs) == 1 {
+			_, err := s.messages().InsertOne(ctx, docs[0])
+			if mongo.IsDuplicateKeyError(err) {
+				return nil
+			}
+			return err
+		}
+		_, err := s.messages().InsertMany(ctx, docs, options.InsertMany().SetOrdered(false))
+		return exceptDuplicates(err)
+	})
+}
+
+// renumber gives messages that are there other numbers, one update each, guarded by the UID that they had. Where somebody
+// else was faster the numbers are those that he gave.
+func (s *Store) renumber(ctx context.Context, in []*arrival, r *reservation) error {
+	return parallel(len(in), func(i int) error {
+		m := in[i].hot
+		moved, err := s.renumberOne(ctx, m, r.uid+mail.UID(i), r.modSeq)
+		if err != nil {
+			return err
+		}
+		if moved {
+			m.UID, m.ModSeq = r.uid+mail.UID(i), r.modSeq
+			return nil
+		}
+		doc, err := s.messages().FindOne(ctx, bson.D{{Key: "mailbox", Value: m.Mailbox}, {Key: "_id", Value: m.ID}}).Raw()
+		if errors.Is(err, mongo.ErrNoDocuments) {
+			return nil // it came and went
+		}
+		if err == nil {
+			m.UID, m.ModSeq = mail.UID(integer(doc.Lookup("uid"))), mail.ModSeq(integer(doc.Lookup("modseq")))
+		}
+		return err
+	})
+}
+
+// renumberOne moves a message to another UID of its mailbox, unless it is no longer at the one that it had.
+func (s *Store) renumberOne(ctx context.Context, m *hotMessage, uid mail.UID, ms mail.ModSeq) (moved bool, err error) {
+	err = s.again(ctx, func(ctx context.Context) error {
+		res, err := s.messages().UpdateOne(ctx, bson.D{{Key: "mailbox", Value: m.Mailbox}, {Key: "uid", Value: m.UID}, {Key: "_id", Value: m.ID}},
+			bson.D{{Key: "$set", Value: bson.D{{Key: "uid", Value: numberOf(int64(uid))}, {Key: "modseq", Value: numberOf(int64(ms))}}}})
+		if err == nil {
+			moved = moved || res.MatchedCount == 1
+		}
+		return err
+	})
+	return moved, err
+}
+
+// removeArrivals takes back messages of an insert of which a part failed.
+func (s *Store) removeArrivals(ctx context.Context, in []*arrival) error {
+	uids, ids := make(bson.A, 0, len(in)), make(bson.A, 0, len(in))
+	for _, a := range in {
+		uids, ids = append(uids, a.hot.UID), append(ids, a.hot.ID)
+	}
+	return s.again(ctx, func(ctx context.Context) error {
+		_, err := s.messages().DeleteMany(ctx, bson.D{
+			{Key: "mailbox", Value: in[0].hot.Mailbox}, {Key: "uid", Value: bson.D{{Key: "$in", Value: uids}}}, {Key: "_id", Value: bson.D{{Key: "$in", Value: ids}}},
+		})
+		return err
+	})
+}
+
+// settleArrivals finds out what came of an insert whose outcome was not known, when the database answers again. Where not
+// all are there those that are stay: they are whole messages, and a client was told that it may be so. What was counted
+// for the others is taken back.
+func (s *Store) settleArrivals(ctx context.Context, acct mail.AccountID, in []*arrival) error {
+	ids := make(bson.A, 0, len(in))
+	for _, a := range in {
+		ids = append(ids, a.hot.ID)
+	}
+	docs, err := findAll(ctx, s.messages(), bson.D{{Key: "mailbox", Value: in[0].hot.Mailbox}, {Key: "_id", Value: bson.D{{Key: "$in", Value: ids}}}}, hotFields(), nil)
+	if err != nil {
+		return err
+	}
+	there := make(map[bson.ObjectID]bool)
+	for _, doc := range docs {
+		m, err := hot(doc)
+		if err != nil {
+			return err
+		}
+		there[m.ID] = true
+		s.log(ctx, existsRow(acct, m, 0, nil))
+	}
+	var octets int64
+	var refs []references
+	for _, a := range in {
+		if !there[a.hot.ID] {
+			octets += a.hot.Counted
+			refs = append(refs, a.refs)
+		}
+	}
+	s.refund(ctx, acct, octets)
+	return s.dropReferences(ctx, refs...)
+}

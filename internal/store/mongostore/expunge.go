@@ -1,0 +1,266 @@
+package mongostore
+
+import (
+	"context"
+	"strconv"
+	"time"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+
+	"mallard/internal/mail"
+	"mallard/internal/store"
+)
+
+// settingArchiveTime is how long archived messages are kept, in milliseconds.
+const (
+	settingArchiveTime = "const:archive:time"
+	archiveTime        = 25 * 24 * time.Hour
+)
+
+// Expunge removes messages. What is kept for a while is in the archive before; the deletion of the document makes it
+// happen; octets, references and journal rows come after.
+func (s *Store) Expunge(ctx context.Context, acct mail.AccountID, mbox mail.MailboxID, uids mail.UIDSet, onlyDeleted bool) (*store.ExpungeResult, error) {
+	done, err := s.enter(ctx, "Expunge")
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	lock, err := s.lockMailbox(ctx, mbox)
+	if err != nil {
+		return nil, err
+	}
+	defer lock.release()
+	var msgs []*hotMessage
+	refs := make(map[mail.UID]references)
+	err = parallel(2, func(i int) error {
+		if i == 0 {
+			_, err := s.mailboxDoc(ctx, acct, mbox)
+			return err
+		}
+		return s.eachOf(ctx, mbox, uids, append(hotFields(), bson.E{Key: "mimeTree.attachmentMap", Value: 1}), func(doc bson.Raw, m *hotMessage) {
+			if onlyDeleted && !m.Flags.Has(mail.Deleted) {
+				return
+			}
+			msgs = append(msgs, m)
+			if !archivable(m) {
+				refs[m.UID] = referencesOf(doc)
+			}
+		})
+	})
+	if err != nil {
+		return nil, err
+	}
+	ctx = context.WithoutCancel(ctx)
+	res := &store.ExpungeResult{}
+	for _, batch := range batches(msgs) {
+		if err := s.expungeBatch(ctx, acct, mbox, batch, refs, lock, res); err != nil {
+			return nil, err
+		}
+	}
+	return res, nil
+}
+
+// archivable reports whether an expunged message is kept in the archive: drafts are not, nor what there are copies of.
+func archivable(m *hotMessage) bool { return !m.Flags.Has(mail.Draft) && !m.Copied }
+
+func (s *Store) expungeBatch(ctx context.Context, acct mail.AccountID, mbox mail.MailboxID, msgs []*hotMessage, refs map[mail.UID]references, lock *boxLock, res *store.ExpungeResult) error {
+	n := &note{Op: bson.NewObjectID(), At: s.o.Now(), UIDs: rangesOf(setOfMessages(msgs))}
+	r, err := s.reserve(ctx, acct, mbox, 0, len(msgs), n)
+	if err != nil {
+		return err
+	}
+	var keep []*hotMessage
+	for _, m := range msgs {
+		if archivable(m) {
+			keep = append(keep, m)
+		}
+	}
+	if err := s.archive(ctx, mbox, keep); err != nil {
+		return readError("archive messages", err)
+	}
+	gone, err := s.remove(ctx, acct, mbox, msgs, lock)
+	if err != nil {
+		return unknown("expunge messages", err)
+	}
+	var octets int64
+	var free []references
+	var rows []journalRow
+	var c counted
+	for i, m := range msgs {
+		if !gone[m.UID] {
+			continue
+		}
+		ms := r.modSeq + mail.ModSeq(i)
+		rows = append(rows, expungeRow(acct, m, ms))
+		res.UIDs, res.ModSeq = res.UIDs.Append(m.UID), ms
+		octets += m.Counted
+		c.went(m)
+		if ref, ok := refs[m.UID]; ok {
+			free = append(free, ref)
+		}
+	}
+	s.refund(ctx, acct, octets)
+	s.log(ctx, rows...)
+	if err := s.dropReferences(ctx, free...); err != nil {
+		s.o.Logger.Warn("attachments of expunged messages stay counted", "mailbox", mbox, "error", err)
+	}
+	s.tellCounters(ctx, mbox, c)
+	s.dropNote(ctx, oid(mbox), n)
+	return nil
+}
+
+// archive copies messages into the archive, within the server. Those that are there already stay as they are.
+func (s *Store) archive(ctx context.Context, mbox mail.MailboxID, msgs []*hotMessage) error {
+	if len(msgs) == 0 {
+		return nil
+	}
+	now := s.o.Now()
+	until := float64(now.Add(s.archiveTime(ctx)).UnixMilli())
+	for _, filter := range uidFilters(oid(mbox), setOfMessages(msgs)) {
+		err := s.again(ctx, func(ctx context.Context) error {
+			if err := s.step("archive"); err != nil {
+				return err
+			}
+			cur, err := s.messages().Aggregate(ctx, bson.A{
+				bson.D{{Key: "$match", Value: filter}},
+				bson.D{{Key: "$addFields", Value: bson.D{{Key: "archived", Value: stored(now)}, {Key: "exp", Value: true}, {Key: "rdate", Value: until}}}},
+				bson.D{{Key: "$merge", Value: bson.D{{Key: "into", Value: colArchived}, {Key: "whenMatched", Value: "keepExisting"}}}},
+			})
+			if err != nil {
+				return err
+			}
+			return cur.Close(ctx)
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return s.step("archived")
+}
+
+// archiveTime is how long archived messages are kept.
+func (s *Store) archiveTime(ctx context.Context) time.Duration {
+	raw, err := s.setting(ctx, settingArchiveTime)
+	if err != nil {
+		return archiveTime
+	}
+	ms, err := strconv.ParseFloat(string(raw), 64)
+	if err != nil || ms <= 0 {
+		return archiveTime
+	}
+	return time.Duration(ms) * time.Millisecond
+}
+
+// remove deletes the documents of messages and returns the UIDs of those that this call deleted. Under the lock that is
+// one operation. Without it each is deleted by itself, because only so it is known who did it.
+func (s *Store) remove(ctx context.Context, acct mail.AccountID, mbox mail.MailboxID, msgs []*hotMessage, lock *boxLock) (map[mail.UID]bool, error) {
+	if len(msgs) == 0 {
+		return nil, nil
+	}
+	gone := make(map[mail.UID]bool, len(msgs))
+	if !lock.held() {
+		mine := make([]bool, len(msgs))
+		err := parallel(len(msgs), func(i int) (err error) {
+			mine[i], err = s.removeOne(ctx, mbox, msgs[i])
+			return err
+		})
+		for i, m := range msgs {
+			gone[m.UID] = mine[i]
+		}
+		return gone, err
+	}
+	ids := make(bson.A, 0, len(msgs))
+	for _, m := range msgs {
+		ids = append(ids, m.ID)
+		gone[m.UID] = true
+	}
+	var deleted int64
+	for _, filter := range uidFilters(oid(mbox), setOfMessages(msgs)) {
+		err := s.again(ctx, func(ctx context.Context) error {
+			if err := s.step("delete"); err != nil {
+				return err
+			}
+			res, err := s.messages().DeleteMany(ctx, append(filter, bson.E{Key: "_id", Value: bson.D{{Key: "$in", Value: ids}}}))
+			if err == nil {
+				deleted += res.DeletedCount
+			}
+			return err
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	if deleted != int64(len(msgs)) {
+		// A lost answer, or a WildDuck node that removes without the lock: then it counts what it removed as well.
+		s.o.Logger.Info("others removed a part of the messages", "mailbox", mbox, "of", len(msgs), "deleted", deleted)
+		s.later(func(ctx context.Context) error { _, _, err := s.RecountQuota(ctx, acct); return err })
+	}
+	return gone, s.step("deleted")
+}
+
+// removeOne deletes a message and reports whether it did. After a lost answer it is taken for done: one that somebody else
+// deleted in that moment is told of twice, which does no harm.
+func (s *Store) removeOne(ctx context.Context, mbox mail.MailboxID, m *hotMessage) (mine bool, err error) {
+	tries := 0
+	err = s.again(ctx, func(ctx context.Context) error {
+		if err := s.step("delete"); err != nil {
+			return err
+		}
+		tries++
+		res, err := s.messages().DeleteOne(ctx, bson.D{{Key: "mailbox", Value: oid(mbox)}, {Key: "uid", Value: m.UID}, {Key: "_id", Value: m.ID}})
+		if err == nil {
+			mine = res.DeletedCount == 1 || tries > 1
+		}
+		return err
+	})
+	return mine, err
+}
+
+// expireMailbox removes the messages of a mailbox that is gone, as the expiry job does it.
+func (s *Store) expireMailbox(ctx context.Context, acct mail.AccountID, mbox mail.MailboxID) error {
+	for {
+		var msgs []*hotMessage
+		refs := make(map[mail.UID]references)
+		err := s.eachOf(ctx, mbox, mail.AllUIDs(), append(hotFields(), bson.E{Key: "mimeTree.attachmentMap", Value: 1}), func(doc bson.Raw, m *hotMessage) {
+			msgs = append(msgs, m)
+			refs[m.UID] = referencesOf(doc)
+		})
+		if err != nil || len(msgs) == 0 {
+			return err
+		}
+		for _, batch := range batches(msgs) {
+			if err := s.expireBatch(ctx, acct, mbox, batch, refs); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+func (s *Store) expireBatch(ctx context.Context, acct mail.AccountID, mbox mail.MailboxID, msgs []*hotMessage, refs map[mail.UID]references) error {
+	var keep []*hotMessage
+	for _, m := range msgs {
+		if !m.Copied {
+			keep = append(keep, m)
+		}
+	}
+	if err := s.archive(ctx, mbox, keep); err != nil {
+		return err
+	}
+	gone, err := s.remove(ctx, acct, mbox, msgs, &boxLock{})
+	if err != nil {
+		return err
+	}
+	var octets int64
+	var free []references
+	for _, m := range msgs {
+		if !gone[m.UID] {
+			continue
+		}
+		octets += m.Counted
+		if m.Copied {
+			free = append(free, refs[m.UID])
+		}
+	}
+	s.refund(ctx, acct, octets)
+	return s.dropReferences(ctx, free...)
+}

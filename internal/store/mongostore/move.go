@@ -1,0 +1,243 @@
+package mongostore
+
+import (
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"hash/maphash"
+	"slices"
+	"time"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+
+	"mallard/internal/mail"
+	"mallard/internal/store"
+)
+
+// movedID is the id that a message gets when it is moved. It follows from the one that it had: of two who move the same
+// message at the same time only one can store it, and an interrupted move is known by it.
+func movedID(id bson.ObjectID) bson.ObjectID {
+	sum := sha256.Sum256(id[:])
+	copy(id[4:], sum[:])
+	return id
+}
+
+// withEvent notes in meta that a message was copied.
+func withEvent(meta bson.RawValue, now time.Time) bson.D {
+	out := bson.D{}
+	events := bson.A{}
+	doc, _ := meta.DocumentOK()
+	elements, _ := doc.Elements()
+	for _, e := range elements {
+		if e.Key() != "events" {
+			out = append(out, bson.E{Key: e.Key(), Value: e.Value()})
+			continue
+		}
+		if array, ok := e.Value().ArrayOK(); ok {
+			values, _ := array.Values()
+			for _, v := range values {
+				events = append(events, v)
+			}
+		}
+	}
+	events = append(events, bson.D{{Key: "action", Value: "IMAPCOPY"}, {Key: "time", Value: stored(now)}})
+	return append(out, bson.E{Key: "events", Value: events})
+}
+
+const (
+	// lockTTL is how long the lock of a mailbox outlives a node that died with it.
+	lockTTL = 2 * time.Minute
+	// lockWait is how long a change waits for others who move or expunge in the mailbox.
+	lockWait = 30 * time.Second
+)
+
+// boxLock is the lock of those who remove messages from a mailbox.
+type boxLock struct {
+	release func()
+	lost    <-chan struct{}
+	shared  bool // with the other nodes
+}
+
+// held reports whether nobody else removes messages meanwhile.
+func (l *boxLock) held() bool {
+	if !l.shared {
+		return false
+	}
+	select {
+	case <-l.lost:
+		return false
+	default:
+		return true
+	}
+}
+
+// lockMailbox takes the lock that WildDuck's nodes take as well. Without Redis it is this process's alone: changes then go
+// a longer way that does not need it.
+func (s *Store) lockMailbox(ctx context.Context, mbox mail.MailboxID) (*boxLock, error) {
+	local := &s.removing[maphash.Bytes(s.seed, mbox[:])%uint64(len(s.removing))]
+	local.Lock()
+	if s.o.Locks == nil {
+		return &boxLock{release: local.Unlock}, nil
+	}
+	wait, cancel := context.WithTimeout(ctx, lockWait)
+	defer cancel()
+	release, lost, err := s.o.Locks.Lock(wait, "mail:mbwr:"+mbox.String(), lockTTL)
+	switch {
+	case err == nil:
+		return &boxLock{release: func() { release(); local.Unlock() }, lost: lost, shared: true}, nil
+	case wait.Err() != nil:
+		local.Unlock()
+		return nil, mail.WrapError(mail.CodeUnavailable, "others are moving messages in the mailbox", fmt.Errorf("lock the mailbox: %w", err))
+	}
+	s.o.Logger.Warn("messages are removed without the lock of the nodes", "mailbox", mbox, "error", err)
+	return &boxLock{release: local.Unlock}, nil
+}
+
+// Move copies messages and expunges the originals. The copy is stored first, so that a message is never nowhere; until the
+// original is gone it is in both places. The note in the mailbox's document lets others complete a move that stopped there.
+func (s *Store) Move(ctx context.Context, acct mail.AccountID, from, to mail.MailboxID, uids mail.UIDSet) (*store.CopyResult, error) {
+	done, err := s.enter(ctx, "Move")
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	lock, err := s.lockMailbox(ctx, from)
+	if err != nil {
+		return nil, err
+	}
+	defer lock.release()
+	_, dst, msgs, err := s.twoMailboxes(ctx, acct, from, to, uids)
+	if err != nil {
+		return nil, err
+	}
+	m := &moving{s: s, acct: acct, from: from, to: to, dst: dst, lock: lock, res: &store.CopyResult{UIDValidity: mailboxOf(dst).UIDValidity}}
+	for _, batch := range batches(msgs) {
+		if err := m.batch(context.WithoutCancel(ctx), batch); err != nil {
+			return nil, err
+		}
+	}
+	return m.res, nil
+}
+
+// moving is one Move.
+type moving struct {
+	s        *Store
+	acct     mail.AccountID
+	from, to mail.MailboxID
+	dst      bson.Raw
+	lock     *boxLock
+	res      *store.CopyResult
+}
+
+// batch moves some messages.
+func (m *moving) batch(ctx context.Context, msgs []*hotMessage) error {
+	s := m.s
+	in, err := s.replicas(ctx, m.from, mailboxOf(m.dst), msgs, false)
+	if err != nil || len(in) == 0 {
+		return err
+	}
+	n := &note{Op: bson.NewObjectID(), At: s.o.Now(), To: oid(m.to)}
+	for _, r := range in {
+		n.UIDs = append(n.UIDs, noteRange{int64(r.source.UID), int64(r.source.UID)})
+	}
+	source, err := s.reserve(ctx, m.acct, m.from, 0, len(in), n)
+	if err != nil {
+		return err
+	}
+	target, err := s.reserve(ctx, m.acct, m.to, len(in), 1, nil)
+	if err != nil {
+		return destination(err)
+	}
+	arrivals := make([]*arrival, len(in))
+	for i, r := range in {
+		arrivals[i] = r.arrival
+	}
+	if err := s.arrive(ctx, m.acct, m.to, target, arrivals); err != nil {
+		return err
+	}
+	if in, err = m.mine(ctx, in); err != nil {
+		return err
+	}
+	if in, err = m.remove(ctx, in); err != nil {
+		return err
+	}
+	m.record(ctx, in, source, target)
+	s.dropNote(ctx, oid(m.from), n)
+	return nil
+}
+
+// mine leaves out the messages that another has moved at the same time: where their copies are not here.
+func (m *moving) mine(ctx context.Context, in []*replica) ([]*replica, error) {
+	if m.lock.held() {
+		return in, nil
+	}
+	ids := make(bson.A, 0, len(in))
+	for _, r := range in {
+		ids = append(ids, r.hot.ID)
+	}
+	at := make(map[bson.ObjectID]mail.UID)
+	docs, err := findAll(ctx, m.s.messages(), bson.D{{Key: "mailbox", Value: oid(m.to)}, {Key: "_id", Value: bson.D{{Key: "$in", Value: ids}}}}, rowFields(), nil)
+	if err != nil {
+		return nil, unknown("move messages", err)
+	}
+	for _, doc := range docs {
+		at[doc.Lookup("_id").ObjectID()] = mail.UID(integer(doc.Lookup("uid")))
+	}
+	return slices.DeleteFunc(in, func(r *replica) bool { return at[r.hot.ID] != r.hot.UID }), nil
+}
+
+// unknown is the error of a change of which a part was done.
+func unknown(doing string, err error) error {
+	return mail.WrapError(mail.CodeUnavailable, "the mail store is not available", fmt.Errorf("%s: %w: %w", doing, store.ErrOutcomeUnknown, err))
+}
+
+// remove deletes the originals. What somebody else has expunged meanwhile is not moved: its copy goes again.
+func (m *moving) remove(ctx context.Context, in []*replica) ([]*replica, error) {
+	originals := make([]*hotMessage, len(in))
+	for i, r := range in {
+		originals[i] = r.source
+	}
+	gone, err := m.s.remove(ctx, m.acct, m.from, originals, m.lock)
+	if err != nil {
+		return nil, unknown("move messages", err)
+	}
+	var lost []*arrival
+	in = slices.DeleteFunc(in, func(r *replica) bool {
+		if !gone[r.source.UID] {
+			lost = append(lost, r.arrival)
+		}
+		return !gone[r.source.UID]
+	})
+	if len(lost) > 0 {
+		for _, a := range lost {
+			a.refs = references{} // they are those of the original
+		}
+		if err := m.s.retract(ctx, m.acct, m.to, lost); err != nil {
+			return nil, unknown("move messages", err)
+		}
+	}
+	return in, nil
+}
+
+func (m *moving) record(ctx context.Context, in []*replica, source, target *reservation) {
+	if len(in) == 0 {
+		return
+	}
+	s := m.s
+	var went, came []journalRow
+	var flags []mail.Flags
+	var out, back counted
+	for i, r := range in {
+		ms := source.modSeq + mail.ModSeq(i)
+		went, came = append(went, expungeRow(m.acct, r.source, ms)), append(came, existsRow(m.acct, r.hot, r.junk, nil))
+		out.went(r.source)
+		back.came(r.hot)
+		flags = append(flags, r.hot.Flags)
+		m.res.From, m.res.To = append(m.res.From, r.source.UID), append(m.res.To, r.hot.UID)
+		m.res.SourceModSeq = ms
+	}
+	s.log(ctx, append(went, came...)...)
+	s.addKeywords(ctx, target.box, flags...)
+	s.tellCounters(ctx, m.from, out)
+	s.tellCounters(ctx, m.to, back)
+}

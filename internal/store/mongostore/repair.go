@@ -1,0 +1,262 @@
+package mongostore
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"slices"
+	"time"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+
+	"mallard/internal/mail"
+	"mallard/internal/store"
+)
+
+// rehomeLate looks for messages at UIDs that this node has gone past. A client was told of greater UIDs since, so that it
+// would not look for these any more: each gets a new one.
+func (r *reading) rehomeLate(ctx context.Context) error {
+	uids := make(bson.A, 0, len(r.watch))
+	for _, u := range r.watch {
+		uids = append(uids, u)
+	}
+	docs, err := findAll(ctx, r.s.messages(), bson.D{{Key: "mailbox", Value: oid(r.mbox)}, {Key: "uid", Value: bson.D{{Key: "$in", Value: uids}}}}, hotFields(), nil)
+	if err != nil {
+		return readError("read messages", err)
+	}
+	for _, doc := range docs {
+		m, err := hot(doc)
+		if err != nil {
+			return err
+		}
+		if err := r.s.rehome(context.WithoutCancel(ctx), r.acct, r.mbox, m); err != nil {
+			return err
+		}
+		delete(r.msgs, m.UID)
+		r.track.unwatch(m.UID)
+	}
+	return nil
+}
+
+func (t *track) unwatch(u mail.UID) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	delete(t.watch, u)
+}
+
+// rehome gives a message that came late the next UID of its mailbox. Of several nodes that try it one does it.
+func (s *Store) rehome(ctx context.Context, acct mail.AccountID, mbox mail.MailboxID, m *hotMessage) error {
+	r, err := s.reserve(ctx, acct, mbox, 1, 2, nil)
+	if err != nil {
+		return err
+	}
+	old := *m
+	moved, err := s.renumberOne(ctx, m, r.uid, r.modSeq+1)
+	if err != nil || !moved {
+		return readError("give a message another UID", err)
+	}
+	m.UID, m.ModSeq = r.uid, r.modSeq+1
+	s.o.Logger.Warn("a message came so late that its UID had been passed; it got another one", "mailbox", mbox, "uid", old.UID, "new", m.UID)
+	s.log(ctx, expungeRow(acct, &old, r.modSeq), existsRow(acct, m, 0, nil))
+	return nil
+}
+
+// repairLater completes changes that were interrupted, as far as this reading has met them.
+func (r *reading) repairLater() {
+	gaps := r.gaps
+	var msgs []*hotMessage
+	for _, m := range r.msgs {
+		if slices.Contains(gaps, m.ModSeq) {
+			msgs = append(msgs, m)
+		}
+	}
+	notes := r.notes()
+	if len(msgs) == 0 && len(notes) == 0 {
+		return
+	}
+	s, acct, mbox := r.s, r.acct, r.mbox
+	s.later(func(ctx context.Context) error {
+		if err := s.repairRows(ctx, acct, mbox, msgs); err != nil {
+			return err
+		}
+		for _, n := range notes {
+			if err := s.repairNote(ctx, acct, mbox, n); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// notes are those of changes in the mailbox that should be complete by now.
+func (r *reading) notes() (out []note) {
+	array, ok := r.box.Lookup(memberMallard, keyNotes).ArrayOK()
+	if !ok {
+		return nil
+	}
+	values, err := array.Values()
+	if err != nil {
+		return nil
+	}
+	for _, v := range values {
+		var n note
+		if v.Unmarshal(&n) == nil && r.s.o.Now().Sub(n.At) > r.s.o.Timeout+r.s.o.Lease {
+			out = append(out, n)
+		}
+	}
+	return out
+}
+
+// repairRows writes the journal rows of messages whose change has none. Event streams and WildDuck's sessions know of a
+// change by them alone.
+func (s *Store) repairRows(ctx context.Context, acct mail.AccountID, mbox mail.MailboxID, msgs []*hotMessage) error {
+	var docs []bson.D
+	for _, m := range msgs {
+		filter := bson.D{{Key: "mailbox", Value: oid(mbox)}, {Key: "modseq", Value: int64(m.ModSeq)}}
+		if n, err := s.journal().CountDocuments(ctx, filter); err != nil || n > 0 {
+			if err != nil {
+				return err
+			}
+			continue
+		}
+		now, err := s.messages().FindOne(ctx, bson.D{{Key: "mailbox", Value: oid(mbox)}, {Key: "uid", Value: m.UID}}).Raw()
+		if err != nil {
+			continue // it went
+		}
+		h, err := hot(now)
+		if err != nil || h.ModSeq != m.ModSeq {
+			continue
+		}
+		row := fetchRow(acct, h, h.Names, true, h.ModSeq, "")
+		if s.o.Now().Sub(h.Arrived) < watched {
+			row = existsRow(acct, h, 0, nil)
+		}
+		docs = append(docs, s.repairRow(row, mbox, h.ModSeq, h.UID))
+	}
+	if len(docs) == 0 {
+		return nil
+	}
+	s.o.Logger.Info("journal rows of interrupted changes are made up for", "mailbox", mbox, "rows", len(docs))
+	return s.insertRows(ctx, docs)
+}
+
+// repairRow makes a document of a row whose id follows from what it tells, so that of several nodes that write it within
+// some seconds one does.
+func (s *Store) repairRow(row journalRow, mbox mail.MailboxID, ms mail.ModSeq, uid mail.UID) bson.D {
+	now := s.o.Now()
+	id := idBefore(now.Truncate(10 * time.Second))
+	b := append([]byte(nil), mbox[:]...)
+	b = binary.BigEndian.AppendUint64(b, uint64(ms))
+	b = binary.BigEndian.AppendUint32(b, uint32(uid))
+	sum := sha256.Sum256(b)
+	copy(id[4:], sum[:])
+	doc := append(bson.D{{Key: "_id", Value: id}}, row...)
+	return append(doc, bson.E{Key: "created", Value: stored(now)})
+}
+
+// repairNote completes the removal of messages that a node did not complete: it deletes the originals of a move whose
+// copies are there, writes the journal rows that are missing, and counts again what the account uses.
+func (s *Store) repairNote(ctx context.Context, acct mail.AccountID, mbox mail.MailboxID, n note) error {
+	var set mail.UIDSet
+	for _, r := range n.UIDs {
+		set = append(set, mail.UIDRange{First: mail.UID(r.First), Last: mail.UID(r.Last)})
+	}
+	set = mail.NormalizeUIDs(set)
+	left, err := s.readSet(ctx, mbox, set)
+	if err != nil {
+		return err
+	}
+	if !n.To.IsZero() {
+		if left, err = s.finishMove(ctx, mbox, n, left); err != nil {
+			return err
+		}
+	}
+	told, err := s.toldExpunged(ctx, mbox)
+	if err != nil {
+		return err
+	}
+	for _, m := range left {
+		told[m.UID] = true // it was not removed
+	}
+	var missing []mail.UID
+	for u := range set.All() {
+		if !told[u] {
+			missing = append(missing, u)
+		}
+	}
+	if err := s.tellExpunged(ctx, acct, mbox, missing); err != nil {
+		return err
+	}
+	if _, _, err := s.RecountQuota(ctx, acct); err != nil {
+		return err
+	}
+	s.dropNote(ctx, oid(mbox), &n)
+	return nil
+}
+
+// finishMove deletes originals whose copies are in the destination, and returns those that stay.
+func (s *Store) finishMove(ctx context.Context, mbox mail.MailboxID, n note, left []*hotMessage) (stay []*hotMessage, err error) {
+	for _, m := range left {
+		count, err := s.messages().CountDocuments(ctx, bson.D{{Key: "mailbox", Value: n.To}, {Key: "_id", Value: movedID(m.ID)}})
+		if err != nil {
+			return nil, err
+		}
+		if count == 0 {
+			stay = append(stay, m)
+			continue
+		}
+		if _, err := s.removeOne(ctx, mbox, m); err != nil {
+			return nil, err
+		}
+	}
+	return stay, nil
+}
+
+// toldExpunged are the UIDs of a mailbox that the journal says are gone.
+func (s *Store) toldExpunged(ctx context.Context, mbox mail.MailboxID) (map[mail.UID]bool, error) {
+	docs, err := findAll(ctx, s.journal(), bson.D{{Key: "mailbox", Value: oid(mbox)}, {Key: "command", Value: string(store.JournalExpunge)}}, bson.D{{Key: "uid", Value: 1}}, nil)
+	if err != nil {
+		return nil, err
+	}
+	told := make(map[mail.UID]bool, len(docs))
+	for _, doc := range docs {
+		told[mail.UID(integer(doc.Lookup("uid")))] = true
+	}
+	return told, nil
+}
+
+// tellExpunged writes the rows of messages that went without one. What is in the archive is told in full.
+func (s *Store) tellExpunged(ctx context.Context, acct mail.AccountID, mbox mail.MailboxID, uids []mail.UID) error {
+	if len(uids) == 0 {
+		return nil
+	}
+	known := make(map[mail.UID]*hotMessage)
+	docs, err := findAll(ctx, s.archived(), bson.D{{Key: "user", Value: oid(acct)}, {Key: "mailbox", Value: oid(mbox)}, {Key: "uid", Value: bson.D{{Key: "$in", Value: uids}}}}, hotFields(), nil)
+	if err != nil {
+		return err
+	}
+	for _, doc := range docs {
+		if m, err := hot(doc); err == nil {
+			known[m.UID] = m
+		}
+	}
+	r, err := s.reserve(ctx, acct, mbox, 0, len(uids), nil)
+	if err != nil {
+		if mail.CodeOf(err) == mail.CodeNoMailbox {
+			return nil
+		}
+		return err
+	}
+	rows := make([]journalRow, len(uids))
+	for i, u := range uids {
+		m := known[u]
+		if m == nil {
+			m = &hotMessage{HotRow: mail.HotRow{UID: u}}
+		}
+		m.Mailbox = oid(mbox)
+		rows[i] = expungeRow(acct, m, r.modSeq+mail.ModSeq(i))
+	}
+	s.o.Logger.Info("journal rows of interrupted expunges are made up for", "mailbox", mbox, "rows", len(rows))
+	s.log(ctx, rows...)
+	return nil
+}

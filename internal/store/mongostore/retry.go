@@ -1,0 +1,61 @@
+package mongostore
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"go.mongodb.org/mongo-driver/v2/mongo"
+)
+
+// retryPause is the first pause between two attempts; each one is twice as long, up to maxRetryPause.
+const (
+	retryPause    = 20 * time.Millisecond
+	maxRetryPause = time.Second
+)
+
+// again makes attempts until one succeeds, the error is one that another attempt does not change, or Options.Timeout has
+// passed since the first. The attempt must be one that may be made twice: servers without replica sets have no retryable
+// writes, so that whatever the driver retries on others is retried here.
+func (s *Store) again(ctx context.Context, attempt func(ctx context.Context) error) error {
+	return s.againUntil(ctx, time.Now().Add(s.o.Timeout), attempt)
+}
+
+func (s *Store) againUntil(ctx context.Context, end time.Time, attempt func(ctx context.Context) error) error {
+	wait := retryPause
+	for {
+		err := attempt(ctx)
+		if err == nil || !transient(err) || ctx.Err() != nil || time.Until(end) < wait {
+			return err
+		}
+		if perr := pause(ctx, wait); perr != nil {
+			return err
+		}
+		wait = min(2*wait, maxRetryPause)
+	}
+}
+
+// transient reports whether an operation that failed may succeed if it is tried again: a connection that broke, a server
+// that did not answer, an election.
+func transient(err error) bool {
+	if err == nil || mongo.IsDuplicateKeyError(err) {
+		return false
+	}
+	if mongo.IsNetworkError(err) || mongo.IsTimeout(err) || outcomeUnknown(err) {
+		return true
+	}
+	var server mongo.ServerError
+	if !errors.As(err, &server) {
+		return false
+	}
+	if server.HasErrorLabel("RetryableWriteError") || server.HasErrorLabel("TransientTransactionError") {
+		return true
+	}
+	// Host down, a primary that is none any more, shutdown, a write conflict, a deadlock of the server's own database.
+	for _, code := range []int{6, 7, 89, 91, 112, 189, 262, 9001, 10058, 10107, 11600, 11602, 13435, 13436} {
+		if server.HasErrorCode(code) {
+			return true
+		}
+	}
+	return false
+}
