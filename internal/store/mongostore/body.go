@@ -17,6 +17,7 @@ import (
 type body struct {
 	s    *Store
 	ctx  context.Context
+	read func(ctx context.Context, w io.Writer, id []byte, off, n int64) error // of a file
 	segs []stretch
 	size int64
 	kept []kept // of the entries of attachmentMap; nil unless all are there
@@ -47,7 +48,7 @@ func (s *Store) openBody(ctx context.Context, doc bson.Raw) (store.Body, error) 
 	if err != nil {
 		return nil, mail.WrapError(mail.CodeCorrupt, "the message cannot be read", err)
 	}
-	b := &body{s: s, ctx: context.WithoutCancel(ctx)}
+	b := &body{s: s, ctx: context.WithoutCancel(ctx), read: s.readFile}
 	own := ownOf(doc)
 	if own != nil && own.headerSum != headerSum(root.Header) {
 		own = nil
@@ -196,12 +197,12 @@ func (b *body) writeStretch(w io.Writer, g *stretch, skip, n int64) error {
 // writeFile writes a part of a file's body.
 func (b *body) writeFile(w io.Writer, f *storedFile, off, n int64) error {
 	if f.kept.line == 0 {
-		return b.s.readFile(b.ctx, w, f.id, off, n)
+		return b.read(b.ctx, w, f.id, off, n)
 	}
 	e, from := mimetree.NewEncoder(w, f.kept.length, f.kept.line, off, n)
 	chars := (off+n)/4 + 1 // no fewer quanta than that are needed
 	to := min(f.kept.length, max(from, chars*3+3))
-	if err := b.s.readFile(b.ctx, e, f.id, from, to-from); err != nil {
+	if err := b.read(b.ctx, e, f.id, from, to-from); err != nil {
 		return err
 	}
 	return e.Close()

@@ -26,6 +26,7 @@ type attached struct {
 	encoding    string
 	kept        kept // how it is kept when it is not there yet; when uploaded, how it is kept
 	contentHash [sha256.Size]byte
+	body        []byte // with CRLF at line ends, when the message is in memory
 	edits       []edit // what comes back otherwise when it is kept so; known if compared
 	compared    bool
 	uploaded    bool // Stage has seen to it that it is there
@@ -41,19 +42,20 @@ func (a *attached) open(src io.ReaderAt, w io.Writer) error {
 		_, err := io.Copy(w, io.NewSectionReader(src, a.raw.from, a.raw.len()))
 		return err
 	}
-	r := encoded(src, a.node)
 	if a.kept.line > 0 {
-		return decodeTo(w, r)
+		return decodeTo(w, encoded(src, a.node))
 	}
-	_, err := io.Copy(w, r)
-	return err
+	return a.copyTo(w, src)
 }
 
-// factsOf reads a body and says what GridFS is to have of it.
-func factsOf(src io.ReaderAt, n *mimetree.Node) (*attached, error) {
+// factsOf reads a body and says what GridFS is to have of it. mem is the message when it is in memory.
+func factsOf(src io.ReaderAt, mem []byte, n *mimetree.Node) (*attached, error) {
 	a := &attached{key: n.AttachmentID, node: n, size: n.Size, contentType: n.ContentType(), encoding: n.TransferEncoding()}
+	if mem != nil {
+		a.body = mimetree.Normalize(mem[n.Start:n.End:n.End], n.Exact)
+	}
 	sum := sha256.New()
-	if _, err := io.Copy(sum, encoded(src, n)); err != nil {
+	if err := a.copyTo(sum, src); err != nil {
 		return nil, readFailed(err)
 	}
 	sum.Sum(a.id[:0])
@@ -61,33 +63,69 @@ func factsOf(src io.ReaderAt, n *mimetree.Node) (*attached, error) {
 	if a.encoding != "base64" {
 		return a, nil
 	}
-	head := make([]byte, min(n.Size, 1024))
-	if _, err := io.ReadFull(encoded(src, n), head); err != nil {
-		return nil, readFailed(err)
+	head := a.body
+	if head == nil {
+		head = make([]byte, min(n.Size, 1024))
+		if _, err := io.ReadFull(encoded(src, n), head); err != nil {
+			return nil, readFailed(err)
+		}
 	}
 	line, decode := mimetree.LineLength(head, n.Size, n.LineCount)
 	if !decode {
 		return a, nil
 	}
-	sum.Reset()
-	count := &counter{w: sum}
-	if err := decodeTo(count, encoded(src, n)); err != nil {
-		return nil, readFailed(err)
+	return a, a.decode(src, line)
+}
+
+// copyTo copies the body with CRLF at line ends.
+func (a *attached) copyTo(w io.Writer, src io.ReaderAt) error {
+	if a.body != nil {
+		_, err := w.Write(a.body)
+		return err
 	}
-	k := kept{line: line, length: count.n}
-	c := &comparer{r: encoded(src, n)}
-	if err := writeRebuilt(c, src, n, k); err != nil {
-		return nil, readFailed(err)
+	_, err := io.Copy(w, encoded(src, a.node))
+	return err
+}
+
+// decode decides whether a body is kept decoded: it is if that can be undone.
+func (a *attached) decode(src io.ReaderAt, line int) error {
+	n := a.node
+	sum := sha256.New()
+	c := &comparer{}
+	var k kept
+	if a.body != nil {
+		var d mimetree.Decoder
+		data := d.Finish(d.Append(make([]byte, 0, len(a.body)/4*3+3), a.body))
+		_, _ = sum.Write(data) // it never fails
+		k = kept{line: line, length: int64(len(data))}
+		c.want = a.body
+		e, _ := mimetree.NewEncoder(c, k.length, line, 0, k.rebuiltLen())
+		if _, err := e.Write(data); err != nil {
+			return err
+		}
+		if err := e.Close(); err != nil {
+			return err
+		}
+	} else {
+		count := &counter{w: sum}
+		if err := decodeTo(count, encoded(src, n)); err != nil {
+			return readFailed(err)
+		}
+		k = kept{line: line, length: count.n}
+		c.r = encoded(src, n)
+		if err := writeRebuilt(c, src, n, k); err != nil {
+			return readFailed(err)
+		}
 	}
 	if n.Size-c.matched > maxLost {
-		return a, nil // decoding cannot be undone
+		return nil // it cannot be undone
 	}
 	a.kept = k
 	sum.Sum(a.contentHash[:0])
 	if n.Exact {
 		a.edits, a.compared = c.edits(n, k), true
 	}
-	return a, nil
+	return nil
 }
 
 // rawFacts makes a file of octets of the message as they are. Its id is no hash of a body, which may be kept decoded.

@@ -144,7 +144,7 @@ func (st *staged) takeApart(src io.ReaderAt) (err error) {
 		st.msgid = mimetree.NewMessageID()
 	}
 	for _, n := range st.tree.Cut {
-		a, err := factsOf(src, n)
+		a, err := factsOf(src, st.mem, n)
 		if err != nil {
 			return err
 		}

@@ -16,6 +16,7 @@ type parser struct {
 	nodes   int
 	header  int64 // octets of fields so far
 	scanned int64 // octets that may still be read
+	window  int64 // of the scanner, the usual one when zero
 }
 
 // builder is a node that is being read.
@@ -34,6 +35,9 @@ func (p *parser) message(start, end int64, depth int) (*Node, error) {
 		return nil, errLimits
 	}
 	s := newScanner(p.src, p.mem, start, end)
+	if p.window > 0 {
+		s.window = p.window
+	}
 	root, err := p.open(nil, depth)
 	if err != nil {
 		return nil, err

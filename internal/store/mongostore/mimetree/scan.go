@@ -35,19 +35,17 @@ type scanner struct {
 
 	buf     []byte // the octets from base on
 	base    int64
-	own     bool // buf may be overwritten
-	nextCR  int  // the first one in buf at or behind the position, len(buf) when there is none
+	window  int64 // how long buf may be when it is not the source itself
+	nextCR  int   // the first one in buf at or behind the position, len(buf) when there is none
 	nextLF  int
 	noBreak int // up to here in buf a run of CR is known not to end in LF
 }
 
 // newScanner reads the range of a source. mem is the whole source when it is in memory.
 func newScanner(src io.ReaderAt, mem []byte, start, end int64) *scanner {
-	s := &scanner{src: src, end: end, pos: start}
+	s := &scanner{src: src, end: end, pos: start, base: start, window: window}
 	if mem != nil {
-		s.buf, s.base = mem[start:end], start
-	} else {
-		s.own, s.base = true, start
+		s.buf = mem[start:end]
 	}
 	s.nextCR, s.nextLF = -1, -1
 	return s
@@ -71,8 +69,8 @@ func (s *scanner) next() (line, error) {
 			ln.end, ln.next, ln.last, s.done = s.end, s.end, true, true
 			break
 		}
-		if int64(len(s.buf)) >= window && s.base == ln.start {
-			kept, ln.cut = append([]byte(nil), s.buf[:keptOfLine]...), true
+		if int64(len(s.buf)) >= s.window && s.base == ln.start {
+			kept, ln.cut = append([]byte(nil), s.buf[:min(keptOfLine, len(s.buf))]...), true
 		}
 		keep := ln.start
 		if ln.cut {
@@ -143,7 +141,7 @@ func indexFrom(b []byte, i int, c byte) int {
 // fill drops what is before the offset keep and reads more.
 func (s *scanner) fill(keep int64) error {
 	if s.buf == nil {
-		s.buf = make([]byte, 0, min(window, s.end-s.base))
+		s.buf = make([]byte, 0, min(s.window, s.end-s.base))
 	}
 	n := copy(s.buf, s.buf[keep-s.base:])
 	s.buf, s.base = s.buf[:n], keep

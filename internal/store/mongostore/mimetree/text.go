@@ -1,6 +1,7 @@
 package mimetree
 
 import (
+	"bytes"
 	"io"
 	"strings"
 	"unicode/utf16"
@@ -16,12 +17,12 @@ import (
 
 // Limits of the texts in a document, in UTF-16 units or octets as WildDuck counts them.
 const (
-	maxText     = 1024     // units in text
-	maxAllText  = 102400   // units in text and textFooter
-	maxHTML     = 655360   // octets in html
-	maxRendered = 2 << 20  // units of HTML that is rendered as text
-	maxDecoded1 = 4 << 20  // octets of one body that are decoded
-	introSource = 4 * 2048 // octets of rendered text that a preview is made from, at least 2048 units
+	maxText        = 1024     // units in text
+	maxAllText     = 102400   // units in text and textFooter
+	maxHTML        = 655360   // octets in html
+	maxRendered    = 2 << 20  // units of HTML that is rendered as text
+	maxDecodedBody = 4 << 20  // octets of one body that are decoded
+	introSource    = 4 * 2048 // octets of rendered text that a preview is made from, at least 2048 units
 )
 
 // Texts are the members of a document that hold what readers see of the message.
@@ -35,12 +36,13 @@ type Texts struct {
 type textMaker struct {
 	t    *Tree
 	cids map[string]string // the ids of attachments by their Content-ID, without brackets
-	text strings.Builder
-	seen bool // some text part was added
+	text []string
+	size int // octets in text
 	html []string
 	left int // octets of HTML that there is room for
 
-	plain strings.Builder // what the HTML reads like, for the preview
+	plain     []string // what the HTML reads like, for the preview
+	plainSize int
 }
 
 // Texts makes the texts. The errors are those of the source.
@@ -81,43 +83,38 @@ func (m *textMaker) add(n *Node, alternative bool) error {
 	if html == "" {
 		return nil
 	}
-	if m.plain.Len() < introSource {
-		m.plain.WriteString(text[:min(len(text), introSource)])
-		m.plain.WriteByte('\n')
-	}
+	m.addPlain(text)
 	m.keepHTML(html)
 	return nil
 }
 
-func (m *textMaker) addHTML(text string, alternative bool) {
-	limit := introSource
-	if !alternative {
-		limit = 4 * maxAllText
+// addPlain adds to what the preview is made from, until that is enough.
+func (m *textMaker) addPlain(text string) {
+	if m.plainSize < introSource {
+		text = text[:min(len(text), introSource)]
+		m.plain = append(m.plain, text)
+		m.plainSize += len(text)
 	}
-	if !alternative && len(text) < maxRendered {
-		rendered := renderHTML(text, limit)
+}
+
+func (m *textMaker) addHTML(text string, alternative bool) {
+	switch {
+	case !alternative && len(text) < maxRendered:
+		rendered := renderHTML(text, 4*maxAllText)
 		m.addText(rendered)
-		if m.plain.Len() < introSource {
-			m.plain.WriteString(rendered[:min(len(rendered), introSource)])
-			m.plain.WriteByte('\n')
-		}
-	} else if m.plain.Len() < introSource {
-		m.plain.WriteString(renderHTML(text, introSource))
-		m.plain.WriteByte('\n')
+		m.addPlain(rendered)
+	case m.plainSize < introSource:
+		m.addPlain(renderHTML(text, introSource))
 	}
 	m.keepHTML(m.linkAttachments(text))
 }
 
 // addText adds to the text; what is beyond its limit is not even collected.
 func (m *textMaker) addText(text string) {
-	if m.text.Len() > 3*maxAllText {
-		return
+	if m.size <= 3*maxAllText {
+		m.text = append(m.text, text)
+		m.size += len(text)
 	}
-	if m.seen {
-		m.text.WriteByte('\n')
-	}
-	m.seen = true
-	m.text.WriteString(text)
 }
 
 // keepHTML adds to html while there is room.
@@ -135,13 +132,13 @@ func (m *textMaker) keepHTML(html string) {
 
 func (m *textMaker) finish() Texts {
 	var out Texts
-	all := strings.TrimFunc(strings.ReplaceAll(m.text.String(), "\r\n", "\n"), isSpace)
+	all := strings.TrimFunc(strings.ReplaceAll(strings.Join(m.text, "\n"), "\r\n", "\n"), isSpace)
 	out.Text, all = cutUnits(all, maxText)
 	out.Footer, _ = cutUnits(all, maxAllText-maxText)
 	out.HTML = m.html
 	source := out.Text + out.Footer
 	if len(out.HTML) > 0 {
-		source = m.plain.String()
+		source = strings.Join(m.plain, "\n")
 	}
 	out.Intro = message.Intro(strings.ReplaceAll(source[:min(len(source), 4*introSource)], "\r", "\n"))
 	return out
@@ -200,17 +197,7 @@ func (m *textMaker) linkAttachments(html string) string {
 
 // decode reads the text of a part.
 func (m *textMaker) decode(n *Node) (string, error) {
-	var body io.Reader
-	if n.Body != nil {
-		body = strings.NewReader(string(n.Body))
-	} else {
-		body = io.NewSectionReader(m.t.src, n.Start, n.End-n.Start)
-	}
-	switch e := n.TransferEncoding(); e {
-	case "base64", "quoted-printable":
-		body = message.NewDecoder(e, body)
-	}
-	raw, err := io.ReadAll(io.LimitReader(body, maxDecoded1))
+	raw, err := m.decoded(n)
 	if err != nil {
 		return "", err
 	}
@@ -222,6 +209,28 @@ func (m *textMaker) decode(n *Node) (string, error) {
 		text = unflow(text, strings.EqualFold(delsp, "yes"))
 	}
 	return text, nil
+}
+
+// decoded is a body without its transfer encoding. It may alias the body.
+func (m *textMaker) decoded(n *Node) ([]byte, error) {
+	encoding := n.TransferEncoding()
+	isEncoded := encoding == "base64" || encoding == "quoted-printable"
+	if n.Body != nil && !isEncoded {
+		return n.Body[:min(len(n.Body), maxDecodedBody)], nil
+	}
+	var body io.Reader = io.NewSectionReader(m.t.src, n.Start, n.End-n.Start)
+	if n.Body != nil {
+		body = bytes.NewReader(n.Body)
+	}
+	if isEncoded {
+		body = message.NewDecoder(encoding, body)
+	}
+	var out bytes.Buffer
+	out.Grow(int(min(n.Size, maxDecodedBody)) + bytes.MinRead)
+	if _, err := out.ReadFrom(io.LimitReader(body, maxDecodedBody)); err != nil {
+		return nil, err
+	}
+	return out.Bytes(), nil
 }
 
 // decodeCharset reads text of a charset. Text of none is windows-1257; unknown ones are taken for UTF-8.

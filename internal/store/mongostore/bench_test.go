@@ -1,0 +1,53 @@
+package mongostore
+
+import (
+	"strings"
+	"testing"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+)
+
+// benchMessages are messages of 10 kB.
+func benchMessages() map[string][]byte {
+	head := "Received: from a.test (a.test [192.0.2.1]) by b.test with ESMTPS id 1; Mon, 02 Feb 2026 10:01:05 +0200\r\n" +
+		"From: Carl Sender <carl@remote.test>\r\nTo: Bob Green <bob@example.com>\r\nSubject: =?utf-8?Q?Gr=C3=BC=C3=9Fe?= from here\r\n" +
+		"Message-ID: <m01@remote.test>\r\nDate: Mon, 02 Feb 2026 10:01:05 +0200\r\nMIME-Version: 1.0\r\n"
+	line := "The quick brown fox jumps over the lazy dog, and then once more for the text.\r\n"
+	plain := head + "Content-Type: text/plain; charset=utf-8\r\n\r\n" + strings.Repeat(line, 120)
+	html := "<html><body>" + strings.Repeat("<p>The <b>quick</b> brown fox <a href=\"https://example.com/fox\">jumps</a> over the lazy dog.</p>\r\n", 70) + "</body></html>"
+	alternative := head + "Content-Type: multipart/alternative; boundary=b\r\n\r\n--b\r\nContent-Type: text/plain\r\n\r\n" + strings.Repeat(line, 30) +
+		"\r\n--b\r\nContent-Type: text/html; charset=utf-8\r\n\r\n" + html + "\r\n--b--\r\n"
+	return map[string][]byte{
+		"plain": []byte(plain), "alternative": []byte(alternative), "attachment": append([]byte(head), mixed("\r\n", wrapped(random(6500, 1), 76, "\r\n"))...),
+	}
+}
+
+// BenchmarkPrepare is what a delivery costs beside the database: Stage, prepare and the encoding of the document.
+func BenchmarkPrepare(b *testing.B) {
+	for name, raw := range benchMessages() {
+		b.Run(name, func(b *testing.B) {
+			s := &Store{}
+			s.o.setDefaults()
+			b.SetBytes(int64(len(raw)))
+			b.ReportAllocs()
+			for b.Loop() {
+				st, err := s.Stage(b.Context(), contentOf(raw))
+				if err != nil {
+					b.Fatal(err)
+				}
+				p, err := s.prepare(b.Context(), st.(*staged), []byte("Delivered-To: bob@example.com\r\nReturn-Path: <carl@remote.test>\r\n"))
+				if err != nil {
+					b.Fatal(err)
+				}
+				if p.fields == nil { // without a database
+					if err := p.complete(p.st.files, nil, nil); err != nil {
+						b.Fatal(err)
+					}
+				}
+				if _, err := bson.Marshal(p.fields); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
