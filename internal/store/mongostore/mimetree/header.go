@@ -230,6 +230,9 @@ func validText(s string) string {
 
 // invalidLen is how many octets of bad UTF-8 one U+FFFD stands for: the longest beginning of a character.
 func invalidLen(s string) int {
+	if len(s) < 2 || utf8.RuneStart(s[1]) {
+		return 1
+	}
 	for n := min(len(s), utf8.UTFMax) - 1; n > 1; n-- {
 		if beginsCharacter(s[:n]) {
 			return n

@@ -15,7 +15,7 @@ const (
 	// maxFlatHeader is the size of the fields in a tree of one node.
 	maxFlatHeader = 256 << 10
 	// maxScans is how many times its size a message may be read for the sake of embedded messages.
-	maxScans = 8
+	maxScans = 3
 	// inlineText is the size from which on text is cut out too.
 	inlineText = 307200
 )

@@ -2,6 +2,9 @@ package mimetree
 
 import "strings"
 
+// maxParams is how many parameters a field may have; more are left out.
+const maxParams = 200
+
 // parseParams reads a value with parameters. Quotes do not protect a semicolon, as WildDuck reads them.
 func parseParams(s string, media bool) Value {
 	v := Value{kind: kindParams}
@@ -37,7 +40,9 @@ func (v *Value) setParam(key, value string) {
 			return
 		}
 	}
-	v.params = append(v.params, parameter{key, value})
+	if len(v.params) < maxParams {
+		v.params = append(v.params, parameter{key, value})
+	}
 }
 
 // mergeParams makes one parameter, an encoded word, of the pieces of RFC 2231.
