@@ -136,7 +136,7 @@ func (s *Store) removeOrphan(ctx context.Context, row, owner bson.ObjectID) (boo
 	if !creating || s.o.Now().Sub(since) < s.creationTime() {
 		return false, nil
 	}
-	err = s.undoCreation(ctx, owner, since)
+	_, err = s.undoCreation(ctx, owner, since)
 	return err == nil, readError("remove an unfinished account", err)
 }
 

@@ -3,7 +3,6 @@ package mongostore
 import (
 	"context"
 	"errors"
-	"fmt"
 	"strings"
 	"time"
 
@@ -79,16 +78,26 @@ func (c *creation) run(ctx context.Context, targets bson.A) (*mail.Account, erro
 		return nil, err
 	}
 	a, err := c.finish(ctx, validity)
-	if err != nil && !errors.Is(err, store.ErrOutcomeUnknown) { // else it may be there already
-		c.undo(ctx)
+	if err == nil {
+		return a, nil
 	}
-	return a, err
+	if !c.undo(ctx) && outcomeUnknown(err) {
+		// It was switched on, or nobody can tell.
+		if a, aerr := c.s.Account(ctx, c.account.ID); aerr == nil {
+			return a, nil
+		}
+		return nil, writeError("switch the account on", err)
+	}
+	return nil, readError("switch the account on", err)
 }
 
-func (c *creation) undo(ctx context.Context) {
-	if err := c.s.undoCreation(ctx, oid(c.account.ID), c.stamp); err != nil {
+// undo takes back what is there, and says whether it is certain that the account will not be switched on.
+func (c *creation) undo(ctx context.Context) bool {
+	undone, err := c.s.undoCreation(ctx, oid(c.account.ID), c.stamp)
+	if err != nil {
 		c.s.o.Logger.Warn("what is left of an account that could not be made is removed later", "account", c.account.ID, "error", err)
 	}
+	return undone
 }
 
 // insertRest is all between the users row and switching it on. It returns the greatest UIDVALIDITY.
@@ -133,9 +142,7 @@ func (c *creation) insertUser(ctx context.Context, targets bson.A) error {
 // lostInsert decides about an insert of which the answer is lost: taking the row away undoes it if it was done, and
 // where it is done only later nobody will see it, because it stays switched off.
 func (c *creation) lostInsert(ctx context.Context, err error) error {
-	if uerr := c.s.undoCreation(ctx, oid(c.account.ID), c.stamp); uerr != nil {
-		return readError("store the account", errors.Join(err, uerr))
-	}
+	c.undo(ctx)
 	return readError("store the account", err)
 }
 
@@ -161,7 +168,7 @@ func (c *creation) taken(ctx context.Context) (mine, free bool, err error) {
 		case !creating || c.s.o.Now().Sub(since) < c.s.creationTime():
 			return false, false, nil
 		}
-		if err := c.s.undoCreation(ctx, id, since); err != nil {
+		if _, err := c.s.undoCreation(ctx, id, since); err != nil {
 			return false, false, readError("remove an unfinished account", err)
 		}
 	}
@@ -179,28 +186,37 @@ func creatingSince(user bson.Raw) (time.Time, bool) {
 	return instant(own.Lookup(keyCreating)), true
 }
 
-// undoCreation removes an account that was not finished, the users row last: while that is there the rest is found.
-func (s *Store) undoCreation(ctx context.Context, id bson.ObjectID, stamp time.Time) error {
-	self := bson.D{{Key: "_id", Value: id}, {Key: memberMallard + "." + keyCreating, Value: stored(stamp)}}
-	// From here on it cannot be finished.
-	res, err := s.users().UpdateOne(ctx, self, bson.D{{Key: "$set", Value: bson.D{{Key: memberMallard + "." + keyCreating, Value: stored(time.UnixMilli(0))}}}})
-	if err != nil {
-		return fmt.Errorf("stop the creation: %w", err)
-	}
-	if res.MatchedCount == 0 {
-		return nil
+// undoCreation removes an account that was not finished, the users row last: while that is there the rest is found. It
+// returns true as soon as it is certain that the account will never be switched on, false when it was or is not there.
+func (s *Store) undoCreation(ctx context.Context, id bson.ObjectID, stamp time.Time) (bool, error) {
+	const key = memberMallard + "." + keyCreating
+	stopped := bson.DateTime(0)
+	row := bson.D{{Key: "_id", Value: id}, {Key: key, Value: bson.D{{Key: "$in", Value: bson.A{stored(stamp), stopped}}}}}
+	var matched int64
+	err := writeAgain("stop the creation of the account", func() error {
+		res, err := s.users().UpdateOne(ctx, row, bson.D{{Key: "$set", Value: bson.D{{Key: key, Value: stopped}}}})
+		if err == nil {
+			matched = res.MatchedCount
+		}
+		return err
+	})
+	if err != nil || matched == 0 {
+		return false, err
 	}
 	mine := bson.D{{Key: "user", Value: id}}
-	if _, err := s.db.users.Collection(colAddresses).DeleteMany(ctx, mine); err != nil {
-		return fmt.Errorf("remove addresses: %w", err)
+	for _, c := range []*mongo.Collection{s.addresses(), s.db.main.Collection(colMailboxes)} {
+		err := writeAgain("remove "+c.Name()+" of the account", func() error {
+			_, err := c.DeleteMany(ctx, mine)
+			return err
+		})
+		if err != nil {
+			return true, err
+		}
 	}
-	if _, err := s.db.main.Collection(colMailboxes).DeleteMany(ctx, mine); err != nil {
-		return fmt.Errorf("remove mailboxes: %w", err)
-	}
-	if _, err := s.users().DeleteOne(ctx, bson.D{{Key: "_id", Value: id}, {Key: memberMallard + "." + keyCreating, Value: stored(time.UnixMilli(0))}}); err != nil {
-		return fmt.Errorf("remove the account: %w", err)
-	}
-	return nil
+	return true, writeAgain("remove the account", func() error {
+		_, err := s.users().DeleteOne(ctx, bson.D{{Key: "_id", Value: id}, {Key: key, Value: stopped}})
+		return err
+	})
 }
 
 // insertMailboxes stores the first mailboxes and returns the greatest UIDVALIDITY of them.
@@ -267,18 +283,13 @@ func (c *creation) finish(ctx context.Context, validity mail.UIDValidity) (*mail
 	doc, err := c.s.users().FindOneAndUpdate(ctx, self, bson.D{
 		{Key: "$set", Value: set}, {Key: "$unset", Value: bson.D{{Key: memberMallard + "." + keyCreating, Value: ""}}},
 	}, options.FindOneAndUpdate().SetReturnDocument(options.After)).Raw()
-	switch {
-	case err == nil:
-		return userOf(doc)
-	case errors.Is(err, mongo.ErrNoDocuments):
-		err = errors.New("it took too long and was given up")
-	case outcomeUnknown(err):
-		if doc, rerr := c.s.userDoc(ctx, bson.E{Key: "_id", Value: oid(a.ID)}); rerr == nil {
-			return userOf(doc)
-		}
-		return nil, writeError("switch the account on", err)
+	if errors.Is(err, mongo.ErrNoDocuments) {
+		return nil, errors.New("it took too long and was given up")
 	}
-	return nil, readError("switch the account on", err)
+	if err != nil {
+		return nil, err
+	}
+	return userOf(doc)
 }
 
 // cacheDomains notes domains that mail is taken for, which gateways look at before they ask for an address.

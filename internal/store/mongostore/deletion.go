@@ -314,7 +314,7 @@ func (s *Store) undoDeadCreations(ctx context.Context) error {
 	}
 	for _, r := range rows {
 		since, _ := creatingSince(r)
-		if err := s.undoCreation(ctx, r.Lookup("_id").ObjectID(), since); err != nil {
+		if _, err := s.undoCreation(ctx, r.Lookup("_id").ObjectID(), since); err != nil {
 			return readError("remove an unfinished account", err)
 		}
 	}

@@ -7,6 +7,8 @@ import (
 	"log/slog"
 	"time"
 
+	"go.mongodb.org/mongo-driver/v2/event"
+
 	"mallard/internal/mail"
 	"mallard/internal/store"
 )
@@ -45,6 +47,8 @@ type Options struct {
 	Tokens Records
 	Logger *slog.Logger // nil discards
 	Now    func() time.Time
+
+	monitor *event.CommandMonitor // for tests
 }
 
 // Locks are leases that all nodes share.

@@ -114,6 +114,7 @@ func (s *Store) dial(uri string) (*mongo.Database, error) {
 	client, err := mongo.Connect(options.Client().ApplyURI(uri).
 		SetMaxPoolSize(uint64(s.o.MaxPool)).
 		SetAppName("mallard").
+		SetMonitor(s.o.monitor).
 		SetTimeout(s.o.Timeout).
 		SetServerSelectionTimeout(s.o.Timeout).
 		SetReadPreference(readpref.Primary()).
