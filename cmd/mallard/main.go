@@ -29,6 +29,7 @@ type cli struct {
 	Import  importCmd  `cmd:"" help:"Import mail from a Maildir or from mbox files."`
 	Export  exportCmd  `cmd:"" help:"Export the mail of a user to a Maildir or to mbox files."`
 	Check   checkCmd   `cmd:"" help:"Verify the whole store, checksums included."`
+	Migrate migrateCmd `cmd:"" help:"Move all mail between the embedded store and a cluster."`
 	Bench   benchCmd   `cmd:"" help:"Measure a server over LMTP and IMAP."`
 	ConfigC configCmds `cmd:"" name:"config" help:"Show the configuration."`
 	Version versionCmd `cmd:"" help:"Print the version."`

@@ -296,6 +296,22 @@ func (c *Config) fillLists() {
 	}
 }
 
+// Read reads a configuration that Print wrote with its secrets; name is for errors.
+func Read(name string, text []byte) (*Config, error) {
+	c := Default()
+	lines, err := decode(c, name, text)
+	if err != nil {
+		return nil, err
+	}
+	c.fillLists()
+	return c, c.validate(func(key string) string {
+		if n, ok := lines[key]; ok {
+			return fmt.Sprintf("%s:%d: %s", name, n, key)
+		}
+		return key
+	})
+}
+
 // Load reads the configuration: defaults, then the file unless its name is
 // empty, then MALLARD_ variables of the environment. The error names every
 // problem with file and line, or with the variable.

@@ -41,14 +41,16 @@ type Receiver interface {
 }
 
 // Options are the parts and limits of a Server. The parts are required but for
-// Check and Log.
+// Check, Migrate and Log.
 type Options struct {
 	API       http.Handler // the HTTP API, for role root
 	Accounts  Accounts
 	Mailboxes Mailboxes
 	Receiver  Receiver
 	// Check verifies the store; nil where the engine cannot be checked.
-	Check   Checker
+	Check Checker
+	// Migrate copies the store to another one; nil where that cannot be.
+	Migrate Migrator
 	Log     *slog.Logger
 	Version string
 
@@ -76,6 +78,8 @@ type Server struct {
 	// appends is held for reading by every append, and for writing by those who
 	// must not miss one that is under way.
 	appends sync.RWMutex
+	// migrating is held by the migration that runs.
+	migrating sync.Mutex
 }
 
 // NewServer returns a server. It listens nowhere; see HTTP.
@@ -107,6 +111,9 @@ func NewServer(o Options) (*Server, error) {
 	s.mux.HandleFunc("GET "+box+"messages", s.stream(s.messages))
 	if o.Check != nil {
 		s.mux.HandleFunc("POST /_control/check", s.stream(s.check))
+	}
+	if o.Migrate != nil {
+		s.mux.HandleFunc("POST /_control/migrate", s.stream(s.migrate))
 	}
 	return s, nil
 }

@@ -75,10 +75,11 @@ const (
 
 // Progress says how far a pass is.
 type Progress struct {
-	Stage           string
-	Accounts, Total int64 // done, and of how many
-	Messages        int64 // copied or compared
-	Bytes           int64 // octets of messages copied or compared
+	Stage    string `json:"stage"`
+	Accounts int64  `json:"accounts"` // done
+	Total    int64  `json:"total"`    // of how many
+	Messages int64  `json:"messages"` // copied or compared
+	Bytes    int64  `json:"bytes"`    // octets of messages copied or compared
 }
 
 // Report sums up a pass.

@@ -13,7 +13,7 @@ import (
 	"mallard/internal/config"
 	"mallard/internal/draft"
 	"mallard/internal/event/redisbus"
-	"mallard/internal/limit/memlimit"
+	"mallard/internal/limit/redislimit"
 	"mallard/internal/mail"
 	"mallard/internal/redisconn"
 	"mallard/internal/store"
@@ -27,11 +27,10 @@ type cluster struct {
 	mongo *mongostore.Store
 }
 
-// openCluster connects to the databases and makes the engine, the bus and the counters on
-// them. MongoDB must answer in time; without Redis a node serves mail all the same.
-func (n *Node) openCluster(ctx context.Context) error {
-	d := n.cfg.DBs
-	o, err := redisconn.Parse(d.Redis)
+// connectCluster connects to the databases and makes the engine on them. MongoDB must
+// answer in time; without Redis a node serves mail all the same.
+func (n *Node) connectCluster(ctx context.Context) error {
+	o, err := redisconn.Parse(n.cfg.DBs.Redis)
 	if err != nil {
 		return err
 	}
@@ -45,8 +44,16 @@ func (n *Node) openCluster(ctx context.Context) error {
 		return err
 	}
 	n.waitForRedis(ctx)
+	return nil
+}
+
+// openCluster makes the engine, the bus and the counters on the databases.
+func (n *Node) openCluster(ctx context.Context) error {
+	if err := n.connectCluster(ctx); err != nil {
+		return err
+	}
 	bus, err := redisbus.New(ctx, redisbus.Options{
-		Conn: n.cluster.redis, WorkerID: workerID(d.WorkerID), Log: n.log, WorkerChannels: n.workerChannels,
+		Conn: n.cluster.redis, WorkerID: workerID(n.cfg.DBs.WorkerID), Log: n.log, WorkerChannels: n.workerChannels,
 		WorkersTTL:     time.Duration(n.cfg.IMAP.NotifyUserWorkersTTL) * time.Second,
 		WorkersRefresh: time.Duration(n.cfg.IMAP.NotifyUserWorkersRefresh) * time.Second,
 	})
@@ -55,7 +62,12 @@ func (n *Node) openCluster(ctx context.Context) error {
 	}
 	n.bus = bus
 	n.closers = append(n.closers, bus.Close)
-	n.limits = memlimit.New(memlimit.Options{})
+	limits, err := redislimit.New(redislimit.Options{Conn: n.cluster.redis, Log: n.log})
+	if err != nil {
+		return fmt.Errorf("make the counters that nodes share: %w", err)
+	}
+	n.limits = limits
+	n.closers = append(n.closers, limits.Close)
 	return nil
 }
 
@@ -70,19 +82,22 @@ func (n *Node) openMongo(ctx context.Context) error {
 	if !ok {
 		return errors.Join(errors.New("MongoDB is not supported in this version: leave mongo out of [dbs]"), st.Close())
 	}
-	n.engine = e
+	n.engine, n.checker = e, inspector(e)
 	n.closers = append(n.closers, st.Close)
 	return nil
 }
 
 func mongoOptions(cfg *config.Config, o Options, redis *redisconn.Conn) mongostore.Options {
 	d := cfg.DBs
-	receiver := newReceiver(cfg)
+	wait := time.Duration(d.StartWait)
+	if o.Command {
+		wait = 0
+	}
 	return mongostore.Options{
 		URI: d.Mongo, Users: d.Users, GridFS: d.GridFS, Sender: d.Sender,
 		Bucket: cfg.Attachments.Bucket, KeepEncoded: !cfg.Attachments.DecodeBase64,
-		MaxPool: d.MaxPool, Timeout: time.Duration(d.Timeout), Lease: time.Duration(d.Lease), Wait: time.Duration(d.StartWait),
-		Describe: describer(receiver), Accounts: redisrecord.NewAccounts(redis), Tokens: redisrecord.NewTokens(redis, time.Now), Logger: o.Log,
+		MaxPool: d.MaxPool, Timeout: time.Duration(d.Timeout), Lease: time.Duration(d.Lease), Wait: wait,
+		Describe: describer(newReceiver(cfg)), Accounts: redisrecord.NewAccounts(redis), Tokens: redisrecord.NewTokens(redis, time.Now), Logger: o.Log,
 	}
 }
 

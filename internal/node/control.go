@@ -13,6 +13,7 @@ import (
 	"mallard/internal/config"
 	"mallard/internal/control"
 	"mallard/internal/httpapi"
+	"mallard/internal/inspect"
 	"mallard/internal/store/pebblestore"
 )
 
@@ -27,7 +28,7 @@ func (n *Node) controlServer(log *slog.Logger) (*control.Server, *httpapi.API, e
 	}
 	s, err := control.NewServer(control.Options{
 		API: api, Accounts: n.accounts, Mailboxes: n.mailboxes, Receiver: n.receiver,
-		Check: n.checker, Log: log, Version: n.o.Version,
+		Check: n.checker, Migrate: n.migrate, Log: log, Version: n.o.Version,
 	})
 	if err != nil {
 		return nil, nil, fmt.Errorf("make control server: %w", err)
@@ -39,6 +40,22 @@ func (n *Node) controlServer(log *slog.Logger) (*control.Server, *httpapi.API, e
 func checkEmbedded(st *pebblestore.Store) control.Checker {
 	return func(ctx context.Context, progress func(control.CheckProgress), problem func(control.Problem)) (*control.CheckReport, error) {
 		r, err := st.Check(ctx, pebblestore.CheckOptions{
+			Progress: func(stage string, done, total int64, unit string) {
+				progress(control.CheckProgress{Stage: stage, Done: done, Total: total, Unit: unit})
+			},
+			Problem: func(where, text string) { problem(control.Problem{Where: where, Text: text}) },
+		})
+		if err != nil {
+			return nil, fmt.Errorf("check the store: %w", err)
+		}
+		return &control.CheckReport{Problems: r.Problems, Seconds: r.Duration.Seconds(), Counts: r.Counts}, nil
+	}
+}
+
+// inspector verifies an engine by the storage contract for the control server.
+func inspector(st engine) control.Checker {
+	return func(ctx context.Context, progress func(control.CheckProgress), problem func(control.Problem)) (*control.CheckReport, error) {
+		r, err := inspect.Check(ctx, st, inspect.Options{
 			Progress: func(stage string, done, total int64, unit string) {
 				progress(control.CheckProgress{Stage: stage, Done: done, Total: total, Unit: unit})
 			},

@@ -17,7 +17,8 @@ type HarakaOptions struct {
 	Domains []string // that it takes mail for
 }
 
-// A Haraka is an inbound MX that queues nothing: what LMTP refuses it refuses.
+// A Haraka is an inbound MX. It takes mail into a queue of its own and delivers from there: what LMTP refuses for good it
+// returns to the sender, for whom there is no way here, and what LMTP refuses for now it tries again each second.
 type Haraka struct {
 	SMTP string // host:port
 
@@ -47,6 +48,8 @@ func StartHaraka(t T, o HarakaOptions) *Haraka {
 		"host_list": strings.Join(o.Domains, "\n") + "\n",
 		"lmtp.ini":  fmt.Sprintf("host=%s\nport=%s\n", host, port),
 		"loglevel":  "INFO\n",
+		// It delivers from a queue of its own, which tries again soon here.
+		"outbound.ini": "temp_fail_intervals=1s*60\n",
 	} {
 		if err := os.WriteFile(filepath.Join(config, name), []byte(text), 0o644); err != nil {
 			t.Fatalf("%v", err)
@@ -65,3 +68,6 @@ func (h *Haraka) Run() { h.t.Helper(); h.p.run() }
 
 // Stop ends it in order.
 func (h *Haraka) Stop() { h.t.Helper(); h.p.stop() }
+
+// Log is what it has written: the answers of LMTP are in it.
+func (h *Haraka) Log() string { return h.p.tail() }

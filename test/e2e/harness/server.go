@@ -40,6 +40,7 @@ type Options struct {
 	Dir       string // an empty directory for everything; default a temporary one
 	LMTPMaxMB int
 	LMTP      string // more keys of [lmtp], in TOML
+	DBs       string // the keys of [dbs], in TOML: the node keeps its data there, and none in Dir
 	Extra     string // TOML that is put at the end
 }
 
@@ -168,9 +169,11 @@ func (s *Server) writeConfig(o Options, ports []int) {
 	if o.LMTPMaxMB > 0 {
 		lmtpLimit += fmt.Sprintf("\nmaxMB = %d\n", o.LMTPMaxMB)
 	}
-	text := fmt.Sprintf(`[store]
-path = %q
-
+	store := fmt.Sprintf("[store]\npath = %q\n", filepath.Join(s.Dir, "data"))
+	if o.DBs != "" {
+		store = "[dbs]\n" + o.DBs
+	}
+	text := fmt.Sprintf(`%s
 [lmtp]
 enabled = true
 host = "127.0.0.1"
@@ -194,7 +197,7 @@ host = "127.0.0.1"
 port = %d
 secure = true
 
-%s`, filepath.Join(s.Dir, "data"), ports[0], lmtpLimit, ports[3], ports[1], ports[2], o.Extra)
+%s`, store, ports[0], lmtpLimit, ports[3], ports[1], ports[2], o.Extra)
 	if err := os.WriteFile(s.Config, []byte(text), 0o600); err != nil {
 		s.t.Fatal(err)
 	}

@@ -1,0 +1,156 @@
+//go:build e2e
+
+package interop
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"net/url"
+	"os"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"go.mongodb.org/mongo-driver/v2/mongo"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
+
+	"mallard/test/e2e/harness"
+	"mallard/test/servers"
+)
+
+// An env is one database with a node of each kind on it.
+type env struct {
+	mallard  *node
+	wildduck *node
+	mongoURL string          // with the name of the database
+	redisURL string          // with the number of the database
+	db       *mongo.Database // the main one
+	users    *mongo.Database
+	files    *mongo.Database // of attachments
+	redis    *redis.Client
+}
+
+// A node is a server as its clients see it.
+type node struct {
+	name string
+	api  string // http://host:port
+	imap string // host:port
+	lmtp string
+	pop3 string // empty where there is none
+}
+
+// names counts the users of this process: each test has its own.
+var names = new(atomic.Int64)
+
+// onlyWildDuck tells whether a second WildDuck stands in Mallard's place: a test that fails there too is wrong, or asks
+// for more than WildDuck does.
+func onlyWildDuck() bool { return os.Getenv("MALLARD_E2E_WILDDUCK") == "1" }
+
+// onlyMallard leaves out a test of something that WildDuck does otherwise.
+func onlyMallard(t *testing.T) {
+	t.Helper()
+	if onlyWildDuck() {
+		t.Skip("WildDuck does otherwise")
+	}
+}
+
+// start starts both nodes on an empty database. Options of the two are given as the contract's [dbs] has them.
+func start(t *testing.T, o servers.WildDuckOptions) *env {
+	t.Helper()
+	e := &env{mongoURL: servers.SharedMongo(t) + fmt.Sprintf("interop_%d_%d", os.Getpid(), names.Add(1))}
+	r := servers.StartRedis(t, servers.RedisOptions{Password: "interop-secret"}) // its own: channels know no databases
+	e.redisURL = r.Database(3)
+	o.Mongo, o.Redis = e.mongoURL, e.redisURL
+	e.connect(t, o)
+	t.Cleanup(func() { e.drop(t) })
+	e.wildduck = wildduckNode("WildDuck", servers.StartWildDuck(t, o))
+	if onlyWildDuck() {
+		e.mallard = wildduckNode("second WildDuck", servers.StartWildDuck(t, o))
+		return e
+	}
+	s := harness.Start(t, harness.Options{DBs: dbs(o)})
+	e.mallard = &node{name: "Mallard", api: s.API, imap: s.IMAP, lmtp: s.LMTP}
+	return e
+}
+
+func wildduckNode(name string, w *servers.WildDuck) *node {
+	return &node{name: name, api: w.API, imap: w.IMAP, lmtp: w.LMTP, pop3: w.POP3}
+}
+
+// dbs is Mallard's configuration of what WildDuck is started with.
+func dbs(o servers.WildDuckOptions) string {
+	text := fmt.Sprintf("mongo = %q\nredis = %q\nsender = %q\n", o.Mongo, o.Redis, "zone-mta")
+	if o.GridFS != "" {
+		text += fmt.Sprintf("gridfs = %q\n", o.GridFS)
+	}
+	if o.Users != "" {
+		text += fmt.Sprintf("users = %q\n", o.Users)
+	}
+	return text
+}
+
+func (e *env) connect(t *testing.T, o servers.WildDuckOptions) {
+	t.Helper()
+	client, err := mongo.Connect(options.Client().ApplyURI(e.mongoURL))
+	if err != nil {
+		t.Fatal(err)
+	}
+	u, err := url.Parse(e.mongoURL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	name := strings.Trim(u.Path, "/")
+	e.db, e.users, e.files = client.Database(name), client.Database(cmp.Or(o.Users, name)), client.Database(cmp.Or(o.GridFS, name))
+	r, err := redis.ParseURL(e.redisURL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	e.redis = redis.NewClient(r)
+}
+
+func (e *env) drop(t *testing.T) {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	for _, db := range []*mongo.Database{e.db, e.users, e.files} {
+		if err := db.Drop(ctx); err != nil {
+			t.Logf("database %s is left behind: %v", db.Name(), err)
+		}
+	}
+	e.db.Client().Disconnect(ctx)
+	e.redis.Close()
+}
+
+// each runs a test in both directions.
+func (e *env) each(t *testing.T, run func(t *testing.T, from, to *node)) {
+	t.Helper()
+	t.Run("Mallard to WildDuck", func(t *testing.T) { run(t, e.mallard, e.wildduck) })
+	t.Run("WildDuck to Mallard", func(t *testing.T) { run(t, e.wildduck, e.mallard) })
+}
+
+func (e *env) nodes() []*node { return []*node{e.mallard, e.wildduck} }
+
+// TestInterop runs everything on one database, as a cluster does.
+func TestInterop(t *testing.T) {
+	e := start(t, servers.WildDuckOptions{})
+	t.Run("Accounts", e.accounts)
+	t.Run("Passwords", e.passwords)
+	t.Run("Mail", e.mail)
+	t.Run("Documents", e.documents)
+	t.Run("Notifications", e.notifications)
+	t.Run("Counters", e.counters)
+	t.Run("Attachments", e.attachments)
+	t.Run("Load", e.load)
+	t.Run("Plugin", e.plugin)
+	t.Run("Haraka", e.haraka)
+}
+
+// TestSplitDatabases has users and attachments in databases of their own, as large installations do.
+func TestSplitDatabases(t *testing.T) {
+	id := fmt.Sprintf("%d_%d", os.Getpid(), names.Add(1))
+	e := start(t, servers.WildDuckOptions{GridFS: "interop_files_" + id, Users: "interop_users_" + id})
+	t.Run("Accounts", e.accounts)
+	t.Run("Attachments", e.attachments)
+}
