@@ -49,14 +49,6 @@ var names = new(atomic.Int64)
 // for more than WildDuck does.
 func onlyWildDuck() bool { return os.Getenv("MALLARD_E2E_WILDDUCK") == "1" }
 
-// onlyMallard leaves out a test of something that WildDuck does otherwise.
-func onlyMallard(t *testing.T) {
-	t.Helper()
-	if onlyWildDuck() {
-		t.Skip("WildDuck does otherwise")
-	}
-}
-
 // start starts both nodes on an empty database. Options of the two are given as the contract's [dbs] has them.
 func start(t *testing.T, o servers.WildDuckOptions) *env {
 	t.Helper()
