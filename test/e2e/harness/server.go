@@ -40,6 +40,7 @@ type Options struct {
 	Dir       string // an empty directory for everything; default a temporary one
 	LMTPMaxMB int
 	LMTP      string // more keys of [lmtp], in TOML
+	IMAP      string // more keys of [imap], in TOML
 	DBs       string // the keys of [dbs], in TOML: the node keeps its data there, and none in Dir
 	Extra     string // TOML that is put at the end
 }
@@ -190,14 +191,14 @@ host = "127.0.0.1"
 port = %d
 secure = false
 ignoreSTARTTLS = true
-
+%s
 [[imap.interface]]
 enabled = true
 host = "127.0.0.1"
 port = %d
 secure = true
 
-%s`, store, ports[0], lmtpLimit, ports[3], ports[1], ports[2], o.Extra)
+%s`, store, ports[0], lmtpLimit, ports[3], ports[1], o.IMAP, ports[2], o.Extra)
 	if err := os.WriteFile(s.Config, []byte(text), 0o600); err != nil {
 		s.t.Fatal(err)
 	}

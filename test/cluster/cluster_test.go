@@ -1,0 +1,243 @@
+//go:build e2e
+
+package cluster
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/url"
+	"os"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo"
+	mongooptions "go.mongodb.org/mongo-driver/v2/mongo/options"
+
+	"mallard/test/e2e/harness"
+	"mallard/test/servers"
+)
+
+// serial counts databases and users of this process.
+var serial = new(atomic.Int64)
+
+// Times that are shorter than their defaults, so that a test sees what they do.
+const (
+	timeout = 3 * time.Second // of an operation on MongoDB
+	lease   = 6 * time.Second // for a message to be stored after its UID was taken
+)
+
+// balancer is the address that HAProxy connects from, and that the nodes believe.
+const balancer = "127.0.0.9"
+
+// A cluster is some nodes on one database and one Redis.
+type cluster struct {
+	t     *testing.T
+	nodes []*harness.Server
+	mongo *servers.Mongo // nil where it is shared with other tests
+	redis *servers.Redis // nil where Sentinels watch it
+	url   string         // of the database
+}
+
+// options say what a cluster runs on.
+type options struct {
+	ownMongo bool                               // a server that can be killed
+	mongo    func(serverURL string) string      // puts something between
+	redis    func(t *testing.T) (config string) // TOML in place of a Redis of its own
+}
+
+// start starts a cluster of two nodes.
+func start(t *testing.T, o options) *cluster {
+	t.Helper()
+	c := &cluster{t: t}
+	server := ""
+	if o.ownMongo {
+		c.mongo = servers.StartMongo(t, servers.MongoOptions{})
+		server = c.mongo.URL
+	} else {
+		server = servers.SharedMongo(t)
+	}
+	c.url = server + fmt.Sprintf("cluster_%d_%d", os.Getpid(), serial.Add(1))
+	t.Cleanup(c.drop)
+	redis := ""
+	if o.redis != nil {
+		redis = o.redis(t)
+	} else {
+		c.redis = servers.StartRedis(t, servers.RedisOptions{Password: "cluster-secret"})
+		redis = fmt.Sprintf("%q", c.redis.Database(3))
+	}
+	database := c.url
+	if o.mongo != nil {
+		database = o.mongo(database)
+	}
+	for i := range 2 {
+		c.nodes = append(c.nodes, harness.Start(t, harness.Options{
+			DBs:  fmt.Sprintf("mongo = %q\nredis = %s\nworkerId = \"node%d\"\ntimeout = %q\nlease = %q\n", database, redis, i, timeout, lease),
+			IMAP: fmt.Sprintf("useProxy = [%q]\n", balancer),
+			LMTP: fmt.Sprintf("useProxy = [%q]\n", balancer),
+		}))
+	}
+	return c
+}
+
+func (c *cluster) client() *mongo.Client {
+	c.t.Helper()
+	client, err := mongo.Connect(mongooptions.Client().ApplyURI(c.url))
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return client
+}
+
+func (c *cluster) database(client *mongo.Client) *mongo.Database {
+	u, err := url.Parse(c.url)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return client.Database(strings.Trim(u.Path, "/"))
+}
+
+func (c *cluster) drop() {
+	if c.mongo != nil {
+		return // it goes with the server
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	client := c.client()
+	defer client.Disconnect(ctx)
+	if err := c.database(client).Drop(ctx); err != nil {
+		c.t.Logf("the database is left behind: %v", err)
+	}
+}
+
+// user makes an account on the first node that runs.
+func (c *cluster) user() harness.User {
+	c.t.Helper()
+	return c.nodes[0].User(fmt.Sprintf("user%d", serial.Add(1)), 0)
+}
+
+// balanced starts HAProxy before the nodes, and returns the addresses for IMAP and LMTP. It tells the nodes who connects.
+func (c *cluster) balanced(version string) (imap, lmtp string) {
+	c.t.Helper()
+	p := servers.FreePorts(c.t, 2)
+	imap, lmtp = fmt.Sprintf("127.0.0.1:%d", p[0]), fmt.Sprintf("127.0.0.1:%d", p[1])
+	config := "defaults\n mode tcp\n balance roundrobin\n option redispatch\n retries 3\n timeout connect 2s\n timeout client 5m\n timeout server 5m\n timeout check 2s\n"
+	for _, l := range []struct{ name, bind string }{{"imap", imap}, {"lmtp", lmtp}} {
+		config += fmt.Sprintf("listen %s\n bind %s\n", l.name, l.bind)
+		for i, n := range c.nodes {
+			addr := n.IMAP
+			if l.name == "lmtp" {
+				addr = n.LMTP
+			}
+			config += fmt.Sprintf(" server node%d %s %s source %s check check-send-proxy inter 300ms fall 1 rise 1 on-marked-down shutdown-sessions\n", i, addr, version, balancer)
+		}
+	}
+	servers.StartHAProxy(c.t, config, imap, lmtp)
+	return imap, lmtp
+}
+
+// truth compares what both nodes say about a user's INBOX with the database, and returns the UIDs.
+func (c *cluster) truth(u harness.User) []int {
+	c.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	client := c.client()
+	defer client.Disconnect(ctx)
+	owner, err := bson.ObjectIDFromHex(u.ID)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	rows, err := c.database(client).Collection("messages").Find(ctx, bson.D{{Key: "user", Value: owner}})
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	var messages []struct {
+		UID    int
+		Size   int64
+		Unseen bool
+	}
+	if err := rows.All(ctx, &messages); err != nil {
+		c.t.Fatal(err)
+	}
+	var list []int
+	var used int64
+	unseen := 0
+	for _, m := range messages {
+		list, used = append(list, m.UID), used+m.Size
+		if m.Unseen {
+			unseen++
+		}
+	}
+	slices.Sort(list)
+	if len(slices.Compact(slices.Clone(list))) != len(list) {
+		c.t.Errorf("a UID is used twice: %v", list)
+	}
+	for i, n := range c.nodes {
+		s := n.Login(u)
+		want := fmt.Sprintf("MESSAGES %d UNSEEN %d", len(list), unseen)
+		var got string
+		if !harness.Until(2*lease, func() bool {
+			got = fmt.Sprint(s.OK("STATUS INBOX (MESSAGES UNSEEN)"))
+			return strings.Contains(got, want)
+		}) {
+			c.t.Errorf("node %d: %s, want %s", i, got, want)
+		}
+		quota := fmt.Sprintf("(STORAGE %d ", (used+1023)/1024)
+		if !harness.Until(2*lease, func() bool { got = fmt.Sprint(s.OK(`GETQUOTA ""`)); return strings.Contains(got, quota) }) {
+			c.t.Errorf("node %d: %s, want %s", i, got, quota)
+		}
+		s.OK("SELECT INBOX")
+		if got := uids(s); !slices.Equal(got, list) {
+			c.t.Errorf("node %d has %v, the database %v", i, got, list)
+		}
+	}
+	return list
+}
+
+// uids lists the UIDs of the selected mailbox.
+func uids(s *harness.Session) []int {
+	var list []int
+	for _, r := range s.OK("UID SEARCH ALL") {
+		rest, ok := strings.CutPrefix(r, "* SEARCH")
+		if !ok {
+			continue
+		}
+		for _, f := range strings.Fields(rest) {
+			n := 0
+			fmt.Sscan(f, &n)
+			list = append(list, n)
+		}
+	}
+	return list
+}
+
+// login opens a session through an address.
+func login(t testing.TB, addr string, u harness.User) *harness.Session {
+	t.Helper()
+	s := harness.Dial(t, addr)
+	s.OK(fmt.Sprintf("LOGIN %q %q", u.Name, u.Password))
+	return s
+}
+
+// message makes one with a Message-ID of its own.
+func message(id string) string {
+	return "From: <sender@example.net>\r\nTo: <reader@mallard.test>\r\nSubject: " + id + "\r\nMessage-ID: <" + id +
+		"@cluster.test>\r\nDate: Mon, 02 Nov 2026 08:00:00 +0000\r\n\r\nThis is " + id + ".\r\n"
+}
+
+// from dials from an address of this machine, as if it were another's.
+func from(t testing.TB, source, addr string) net.Conn {
+	t.Helper()
+	d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(source)}, Timeout: 5 * time.Second}
+	conn, err := d.Dial("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	conn.SetDeadline(time.Now().Add(20 * time.Second))
+	return conn
+}
