@@ -6,7 +6,6 @@ import (
 	"bufio"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"strings"
 	"testing"
@@ -123,14 +122,4 @@ func TestTwoNodes(t *testing.T) {
 	for _, n := range c.nodes {
 		n.Check()
 	}
-}
-
-// dialable tells whether something answers.
-func dialable(addr string) bool {
-	conn, err := net.DialTimeout("tcp", addr, time.Second)
-	if err != nil {
-		return false
-	}
-	conn.Close()
-	return true
 }

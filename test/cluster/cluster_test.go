@@ -215,14 +215,6 @@ func uids(s *harness.Session) []int {
 	return list
 }
 
-// login opens a session through an address.
-func login(t testing.TB, addr string, u harness.User) *harness.Session {
-	t.Helper()
-	s := harness.Dial(t, addr)
-	s.OK(fmt.Sprintf("LOGIN %q %q", u.Name, u.Password))
-	return s
-}
-
 // message makes one with a Message-ID of its own.
 func message(id string) string {
 	return "From: <sender@example.net>\r\nTo: <reader@mallard.test>\r\nSubject: " + id + "\r\nMessage-ID: <" + id +
