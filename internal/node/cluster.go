@@ -13,18 +13,24 @@ import (
 	"mallard/internal/config"
 	"mallard/internal/draft"
 	"mallard/internal/event/redisbus"
+	"mallard/internal/limit"
+	"mallard/internal/limit/memlimit"
 	"mallard/internal/limit/redislimit"
+	"mallard/internal/lock/redislock"
 	"mallard/internal/mail"
 	"mallard/internal/redisconn"
 	"mallard/internal/store"
 	"mallard/internal/store/mongostore"
+	"mallard/internal/store/rediscounts"
 	"mallard/internal/store/redisrecord"
 )
 
 // cluster is what a node of a cluster talks to.
 type cluster struct {
-	redis *redisconn.Conn
-	mongo *mongostore.Store
+	redis  *redisconn.Conn
+	locks  *redislock.Locker
+	counts *rediscounts.Counts
+	mongo  *mongostore.Store
 }
 
 // connectCluster connects to the databases and makes the engine on them. MongoDB must
@@ -39,7 +45,9 @@ func (n *Node) connectCluster(ctx context.Context) error {
 	if n.cluster.redis, err = redisconn.Open(o); err != nil {
 		return fmt.Errorf("dbs.redis: %w", err)
 	}
-	n.closers = append(n.closers, n.cluster.redis.Close)
+	n.cluster.locks = redislock.New(n.cluster.redis, n.log)
+	n.cluster.counts = rediscounts.New(n.cluster.redis, n.log)
+	n.closers = append(n.closers, n.cluster.redis.Close, n.cluster.locks.Close, n.cluster.counts.Close)
 	if err := n.openMongo(ctx); err != nil {
 		return err
 	}
@@ -66,14 +74,14 @@ func (n *Node) openCluster(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("make the counters that nodes share: %w", err)
 	}
-	n.limits = limits
+	n.limits = limit.NewFallback(limits, memlimit.New(memlimit.Options{}))
 	n.closers = append(n.closers, limits.Close)
 	return nil
 }
 
 // openMongo waits for MongoDB and makes the engine on it.
 func (n *Node) openMongo(ctx context.Context) error {
-	st, err := mongostore.Open(ctx, mongoOptions(n.cfg, n.o, n.cluster.redis))
+	st, err := mongostore.Open(ctx, mongoOptions(n.cfg, n.o, n.cluster))
 	if err != nil {
 		return fmt.Errorf("open the databases of [dbs]: %w", err)
 	}
@@ -87,7 +95,7 @@ func (n *Node) openMongo(ctx context.Context) error {
 	return nil
 }
 
-func mongoOptions(cfg *config.Config, o Options, redis *redisconn.Conn) mongostore.Options {
+func mongoOptions(cfg *config.Config, o Options, c *cluster) mongostore.Options {
 	d := cfg.DBs
 	wait := time.Duration(d.StartWait)
 	if o.Command {
@@ -97,7 +105,8 @@ func mongoOptions(cfg *config.Config, o Options, redis *redisconn.Conn) mongosto
 		URI: d.Mongo, Users: d.Users, GridFS: d.GridFS, Sender: d.Sender,
 		Bucket: cfg.Attachments.Bucket, KeepEncoded: !cfg.Attachments.DecodeBase64,
 		MaxPool: d.MaxPool, Timeout: time.Duration(d.Timeout), Lease: time.Duration(d.Lease), Wait: wait,
-		Describe: describer(newReceiver(cfg)), Accounts: redisrecord.NewAccounts(redis), Tokens: redisrecord.NewTokens(redis, time.Now), Logger: o.Log,
+		Describe: describer(newReceiver(cfg)), Locks: c.locks, Counters: c.counts,
+		Accounts: redisrecord.NewAccounts(c.redis), Tokens: redisrecord.NewTokens(c.redis, time.Now), Logger: o.Log,
 	}
 }
 
