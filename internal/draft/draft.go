@@ -221,6 +221,9 @@ func (d *Draft) finish(w *worker, msg *message.Message) {
 	}
 	c := &d.content
 	c.Source, c.Size, c.Header = d.source(), d.size, msg.Header
+	if d.file == nil {
+		c.Whole = *d.buf
+	}
 	c.Envelope = cut(func(b []byte) []byte { return message.AppendEnvelope(b, msg.Root.Envelope) })
 	c.BodyStructure = cut(func(b []byte) []byte { return message.AppendBodyStructure(b, msg.Root, true) })
 	c.Tree = cut(func(b []byte) []byte { return message.AppendTree(b, msg) })

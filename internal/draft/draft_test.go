@@ -61,7 +61,10 @@ func TestReceive(t *testing.T) {
 			if got := octets(t, c); got != text || c.Size != int64(len(text)) || d.Size() != c.Size {
 				t.Errorf("%s: %d octets became %d", name, len(text), len(got))
 			}
-			c.Source = want.Source
+			if c.Whole != nil && string(c.Whole) != text {
+				t.Errorf("%s: the message in memory has %d octets, not %d", name, len(c.Whole), len(text))
+			}
+			c.Source, c.Whole = want.Source, want.Whole
 			if !reflect.DeepEqual(c, want) {
 				t.Errorf("%s: prepared\n%+v\nwant\n%+v", name, c, want)
 			}

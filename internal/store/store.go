@@ -311,6 +311,9 @@ type Content struct {
 	// Source gives the verbatim octets, Size of them.
 	Source io.ReaderAt
 	Size   int64
+	// Whole is the same in one piece when it is in memory anyway, else nil. It is
+	// only read, until Stage returns.
+	Whole []byte
 	// Header is the verbatim root header with its blank line; the message
 	// starts with it. It may be cut at a limit: then it is only the beginning.
 	Header []byte

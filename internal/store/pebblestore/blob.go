@@ -7,6 +7,7 @@ import (
 	"fmt"
 	gohash "hash"
 	"io/fs"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -121,18 +122,29 @@ type blobWriter struct {
 	b    *blobs
 	sum  gohash.Hash
 	mem  []byte
+	buf  *[]byte // whose memory mem has, and gives back
 	size int64
 	file vfs.File
 	name string
 }
 
-// newWriter makes a writer for content of about size octets.
-func (b *blobs) newWriter(size int64) *blobWriter {
-	w := &blobWriter{b: b, sum: sha256.New()}
+// newWriter makes a writer for content of about size octets. What it collects in memory
+// is in buf, so that there is one writer for a buffer at a time, and that its content is
+// valid until the next one.
+func (b *blobs) newWriter(size int64, buf *[]byte) *blobWriter {
+	w := &blobWriter{b: b, sum: sha256.New(), buf: buf}
 	if size < blobFileFrom {
-		w.mem = make([]byte, 0, size+1)
+		w.mem = slices.Grow((*buf)[:0], int(size)+1)
 	}
 	return w
+}
+
+// giveBack returns the memory of the writer to its buffer.
+func (w *blobWriter) giveBack() {
+	if cap(w.mem) > cap(*w.buf) {
+		*w.buf = w.mem[:0]
+	}
+	w.mem = nil
 }
 
 // Write adds content.
@@ -170,13 +182,13 @@ func (w *blobWriter) spill() error {
 	}
 	w.file = f
 	err = w.write(w.mem)
-	w.mem = nil
+	w.giveBack()
 	return err
 }
 
 // discard drops what was written.
 func (w *blobWriter) discard() {
-	w.mem = nil
+	w.giveBack()
 	if w.file == nil {
 		return
 	}
@@ -187,12 +199,15 @@ func (w *blobWriter) discard() {
 }
 
 // finish ends content and pins it. Content in a file is on the disk under its name
-// when finish returns; content in memory is returned for the database.
+// when finish returns; content in memory is returned for the database, and is valid
+// until the next writer has the buffer.
 func (w *blobWriter) finish() (h hash, mem []byte, err error) {
 	w.sum.Sum(h[:0])
 	w.b.pin(h)
 	if w.file == nil {
-		return h, w.mem, nil
+		mem = w.mem
+		w.giveBack()
+		return h, mem, nil
 	}
 	if err := w.install(h); err != nil {
 		w.discard()

@@ -89,7 +89,7 @@ func (s *Store) databaseOptions() *pebble.Options {
 		Cache:                       pebble.NewCache(s.cacheSize()),
 		MemTableSize:                uint64(s.opt.MemTableSize),
 		MemTableStopWritesThreshold: 4,
-		L0CompactionThreshold:       4,
+		L0CompactionThreshold:       8,
 		L0StopWritesThreshold:       40,
 		LBaseMaxBytes:               64 << 20,
 		MaxOpenFiles:                2000,

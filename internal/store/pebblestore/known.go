@@ -144,6 +144,17 @@ func (s *Store) setKnown(b *pebble.Batch, key, value []byte) {
 	set(b, key, value)
 }
 
+// setContent is setKnown for content, which is copied once only.
+func (s *Store) setContent(b *pebble.Batch, key, data []byte) {
+	s.known.add(key)
+	op := b.SetDeferred(len(key), len(data)+1)
+	copy(op.Key, key)
+	appendPlain(op.Value[:0], data)
+	if err := op.Finish(); err != nil {
+		panic(err) // fails only by misuse
+	}
+}
+
 // Learning keys leaves time for others, and lets go of the state of the database: so many
 // keys, then a pause.
 const (

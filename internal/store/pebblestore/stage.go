@@ -132,12 +132,15 @@ type stager struct {
 // stageMemory is what a stager works with. It is used again for other messages.
 type stageMemory struct {
 	whole, window []byte
+	content       []byte // of one leaf
 	layout        []byte
 	cut           cutBuffers
 }
 
 func (g *stager) run() error {
-	if g.src.size <= wholeUpTo {
+	if int64(len(g.c.Whole)) == g.src.size {
+		g.src.mem = g.c.Whole
+	} else if g.src.size <= wholeUpTo {
 		g.mem.whole = slices.Grow(g.mem.whole[:0], int(g.src.size))
 		g.src.mem = g.mem.whole[:g.src.size]
 		if err := readAt(g.src.r, g.src.mem, 0); err != nil {
@@ -234,7 +237,7 @@ func (g *stager) addText(n int64) {
 // the octets that the segment stands for start and end; nowhere when there are none.
 func (g *stager) cutLeaf(leaf store.Leaf) (seg segment, start, end int64, err error) {
 	if leaf.Encoding == "base64" {
-		w := g.s.blobs.newWriter((leaf.End - leaf.Start) / 4 * 3)
+		w := g.s.blobs.newWriter((leaf.End-leaf.Start)/4*3, &g.mem.content)
 		c, err := cutBase64(&g.src, leaf.Start, leaf.End, w, &g.mem.cut)
 		if err != nil {
 			w.discard()
@@ -250,7 +253,7 @@ func (g *stager) cutLeaf(leaf store.Leaf) (seg segment, start, end int64, err er
 	if !leaf.Attachment && leaf.Encoding != "binary" {
 		return seg, 0, 0, nil
 	}
-	w := g.s.blobs.newWriter(leaf.End - leaf.Start)
+	w := g.s.blobs.newWriter(leaf.End-leaf.Start, &g.mem.content)
 	for off := leaf.Start; off < leaf.End; off += copyBlock {
 		b, err := g.src.at(off, min(copyBlock, leaf.End-off))
 		if err == nil {
@@ -293,9 +296,9 @@ func (g *stager) pinned(h hash, data []byte, kind byte) error {
 		}
 	}
 	if g.batch == nil {
-		g.batch = g.s.db.NewBatch()
+		g.batch = g.s.db.NewBatchWithSize(len(data) + 256)
 	}
-	g.s.setKnown(g.batch, key, appendPlain(make([]byte, 0, len(data)+1), data))
+	g.s.setContent(g.batch, key, data)
 	if g.batch.Len() >= flushAt {
 		return g.flush()
 	}

@@ -31,18 +31,30 @@ func scribble(buffers ...[]byte) {
 	}
 }
 
-// What was passed to Stage can be reused when it returns.
+// What was passed to Stage can be reused when it returns, and is not changed before,
+// whether the message is given in one piece or to be read.
 func aliasStage(f *fixture) {
+	aliasStageOf(f, false)
+	aliasStageOf(f, true)
+}
+
+func aliasStageOf(f *fixture, whole bool) {
 	for _, c := range []*store.Content{note(1), multipart("m", attachment(200_000, 76, "\r\n", 41), part{typ: "text/plain", body: "x"})} {
 		raw := sourceOf(c)
 		memory := bytes.Clone(raw)
 		c.Source = bytes.NewReader(memory)
 		c.Header = memory[:len(c.Header)]
+		if whole {
+			c.Whole = memory
+		}
 		want := store.Row{
 			Header: bytes.Clone(c.Header), Envelope: bytes.Clone(c.Envelope), BodyStructure: bytes.Clone(c.BodyStructure),
 			Tree: bytes.Clone(c.Tree), Summary: bytes.Clone(c.Summary),
 		}
 		st := f.stage(c)
+		if !bytes.Equal(memory, raw) {
+			f.Errorf("Stage changed the message: %s", difference(memory, raw))
+		}
 		scribble(memory, c.Envelope, c.BodyStructure, c.Tree, c.Summary, c.Signature)
 		clear(c.Leaves)
 		clear(c.References)
