@@ -31,40 +31,79 @@ func (s *Store) Append(ctx context.Context, acct mail.AccountID, mbox mail.Mailb
 		return nil, err
 	}
 	defer done()
-	if _, err := s.mailboxDoc(ctx, acct, mbox); err != nil {
-		if mail.CodeOf(err) == mail.CodeNoMailbox {
-			if aerr := s.requireAccount(ctx, acct); aerr != nil {
-				return nil, aerr
-			}
-		}
-		return nil, err
-	}
 	if len(in) == 0 {
-		return nil, nil
+		return nil, s.mustExist(ctx, acct, mbox)
 	}
 	p, err := s.prepareAll(ctx, in)
 	if err != nil {
 		return nil, err
 	}
 	ctx = context.WithoutCancel(ctx)
-	c, err := s.charge(ctx, acct, p.octets, p.limited, p.room)
-	if err != nil {
+	if err := s.begin(ctx, acct, mbox, p); err != nil {
+		s.takeBack(ctx, p)
 		return nil, err
 	}
 	out, err := s.appendPrepared(ctx, acct, mbox, in, p)
 	if err != nil {
 		if !errors.Is(err, store.ErrOutcomeUnknown) {
-			s.uncharge(ctx, c)
+			s.takeBack(ctx, p)
 		}
 		return nil, err
 	}
 	return out, nil
 }
 
+// mustExist fails when there is no such mailbox or account.
+func (s *Store) mustExist(ctx context.Context, acct mail.AccountID, mbox mail.MailboxID) error {
+	_, err := s.mailboxDoc(ctx, acct, mbox)
+	if mail.CodeOf(err) == mail.CodeNoMailbox {
+		if aerr := s.requireAccount(ctx, acct); aerr != nil {
+			return aerr
+		}
+	}
+	return err
+}
+
+// begin does all that is to be done before a message is there, at once, as none of it needs another: it looks for the
+// mailbox, counts the octets, finds the threads and stores attachments. What was done when it fails is in p.
+func (s *Store) begin(ctx context.Context, acct mail.AccountID, mbox mail.MailboxID, p *appending) error {
+	const first = 3
+	errs := make([]error, first+len(p.made))
+	_ = parallel(len(errs), func(i int) error {
+		switch i {
+		case 0:
+			errs[i] = s.mustExist(ctx, acct, mbox)
+		case 1:
+			p.charged, errs[i] = s.charge(ctx, acct, p.octets, p.limited, p.room)
+		case 2:
+			p.threads, errs[i] = s.assignThreads(ctx, acct, p.staged)
+		default:
+			errs[i] = s.storeAttachments(ctx, p.made[i-first])
+		}
+		return nil
+	})
+	for _, err := range errs { // that there is no mailbox says more than that there is no room
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// takeBack undoes begin.
+func (s *Store) takeBack(ctx context.Context, p *appending) {
+	if p.charged != nil {
+		s.uncharge(ctx, p.charged)
+	}
+	s.release(ctx, p.made)
+}
+
 // appending are the messages of one Append, ready to be stored.
 type appending struct {
 	staged  []*staged
 	made    []*prepared
+	charged *charge
+	threads []bson.ObjectID
 	octets  int64
 	limited bool
 	room    int64 // what may be used before, for all of them to fit
@@ -94,33 +133,18 @@ func (s *Store) prepareAll(ctx context.Context, in []store.Append) (*appending, 
 	return p, nil
 }
 
-// appendPrepared stores messages whose octets have been counted.
+// appendPrepared stores messages for which begin was done.
 func (s *Store) appendPrepared(ctx context.Context, acct mail.AccountID, mbox mail.MailboxID, in []store.Append, p *appending) ([]store.Appended, error) {
-	var threads []bson.ObjectID
-	if err := parallel(len(in)+1, func(i int) (err error) {
-		if i == 0 {
-			threads, err = s.assignThreads(ctx, acct, p.staged)
-			return err
-		}
-		return s.storeAttachments(ctx, p.made[i-1])
-	}); err != nil {
-		s.release(ctx, p.made)
-		return nil, err
-	}
 	r, err := s.reserve(ctx, acct, mbox, len(in), 1, nil)
 	if err != nil {
-		s.release(ctx, p.made)
 		return nil, err
 	}
 	arrivals := make([]*arrival, len(in))
 	box := mailboxOf(r.box)
 	for i := range in {
-		arrivals[i] = s.arrivalOf(acct, box, &in[i], p.made[i], threads[i])
+		arrivals[i] = s.arrivalOf(acct, box, &in[i], p.made[i], p.threads[i])
 	}
 	if err := s.arrive(ctx, acct, mbox, r, arrivals); err != nil {
-		if !errors.Is(err, store.ErrOutcomeUnknown) {
-			s.release(ctx, p.made)
-		}
 		return nil, err
 	}
 	rows := make([]journalRow, len(in))

@@ -1,10 +1,14 @@
 package mongostore
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
+
+	"mallard/internal/mail"
+	"mallard/internal/store"
 )
 
 // benchMessages are messages of 10 kB.
@@ -45,6 +49,37 @@ func BenchmarkPrepare(b *testing.B) {
 					}
 				}
 				if _, err := bson.Marshal(p.fields); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+// BenchmarkAppend is a delivery with the database, one after the other.
+func BenchmarkAppend(b *testing.B) {
+	s := openStore(b)
+	acct, err := s.CreateAccount(b.Context(), store.NewAccount{
+		Account: mail.Account{Username: "bench"}, View: "bench", Mailboxes: []mail.Mailbox{{Path: "INBOX"}},
+	})
+	if err != nil {
+		b.Fatal(err)
+	}
+	box, err := s.MailboxByPath(b.Context(), acct.ID, "INBOX")
+	if err != nil {
+		b.Fatal(err)
+	}
+	for name, raw := range benchMessages() {
+		b.Run(name, func(b *testing.B) {
+			for i := 0; b.Loop(); i++ {
+				c := contentOf(append(fmt.Appendf(nil, "X: %d\r\n", i), raw...))
+				c.References, c.Subject = []string{fmt.Sprint(name, i, "@x.test")}, "from here"
+				st, err := s.Stage(b.Context(), c)
+				if err != nil {
+					b.Fatal(err)
+				}
+				_, err = s.Append(b.Context(), acct.ID, box.ID, []store.Append{{Staged: st, Prefix: []byte("Delivered-To: bob@example.com\r\nReturn-Path: <carl@remote.test>\r\n")}})
+				if err != nil {
 					b.Fatal(err)
 				}
 			}

@@ -257,7 +257,7 @@ func (s *Store) storeAttachments(ctx context.Context, p *prepared) error {
 	for i, a := range st.files {
 		k, fresh, err := s.attach(ctx, p, a)
 		if err != nil {
-			return writeError("store an attachment", err)
+			return readError("store an attachment", err)
 		}
 		if fresh {
 			hashes[a.key] = a.hash()
@@ -281,7 +281,7 @@ func (s *Store) storeAttachments(ctx context.Context, p *prepared) error {
 	}
 	if raw != nil {
 		if _, _, err := s.attach(ctx, p, raw); err != nil {
-			return writeError("store the message as it is", err)
+			return readError("store the message as it is", err)
 		}
 		files = append(files, raw)
 		edits = st.withRaw(edits, rest)

@@ -101,7 +101,7 @@ func (s *Store) Stage(ctx context.Context, c *store.Content) (store.Staged, erro
 }
 
 // staging gives an error of Stage a code.
-func staging(err error) error { return writeError("store the message", err) }
+func staging(err error) error { return readError("store the message", err) }
 
 // announced reads a message and says so when it is not what was announced.
 type announced struct{ r io.ReaderAt }
