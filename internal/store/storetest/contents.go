@@ -182,6 +182,9 @@ func contentSameAttachment(f *fixture) {
 	var total int64
 	for _, w := range want {
 		total += int64(len(w))
+		if f.engine.CountsCRLF {
+			total += int64(bytes.Count(w, []byte("\n")) - bytes.Count(w, []byte("\r\n")))
+		}
 	}
 	if f.used() != total {
 		f.Errorf("StorageUsed is %d, want %d", f.used(), total)

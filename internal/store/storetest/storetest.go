@@ -46,6 +46,9 @@ type Engine struct {
 	// Gaps says that changes may become visible in another order than that of their numbers, because several nodes write:
 	// Changes.To may then stay behind a change that has returned, for a while and as long as others are under way.
 	Gaps bool
+	// CountsCRLF says that StorageUsed counts two octets for each line end of a message, also where it is a single LF, as
+	// WildDuck counts.
+	CountsCRLF bool
 	// Debts are the cases that the engine does not pass yet, with the reason.
 	// Naming one that does not exist fails the run.
 	Debts []Debt
