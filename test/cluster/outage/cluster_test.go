@@ -1,11 +1,10 @@
 //go:build e2e
 
-package cluster
+package outage
 
 import (
 	"context"
 	"fmt"
-	"net"
 	"net/url"
 	"os"
 	"slices"
@@ -30,9 +29,6 @@ const (
 	timeout = 3 * time.Second // of an operation on MongoDB
 	lease   = 6 * time.Second // for a message to be stored after its UID was taken
 )
-
-// balancer is the address that HAProxy connects from, and that the nodes believe.
-const balancer = "127.0.0.9"
 
 // A cluster is some nodes on one database and one Redis.
 type cluster struct {
@@ -77,8 +73,6 @@ func start(t *testing.T, o options) *cluster {
 	for i := range 2 {
 		c.nodes = append(c.nodes, harness.Start(t, harness.Options{
 			DBs:  fmt.Sprintf("mongo = %q\nredis = %s\nworkerId = \"node%d\"\ntimeout = %q\nlease = %q\n", database, redis, i, timeout, lease),
-			IMAP: fmt.Sprintf("useProxy = [%q]\n", balancer),
-			LMTP: fmt.Sprintf("useProxy = [%q]\n", balancer),
 		}))
 	}
 	return c
@@ -118,26 +112,6 @@ func (c *cluster) drop() {
 func (c *cluster) user() harness.User {
 	c.t.Helper()
 	return c.nodes[0].User(fmt.Sprintf("user%d", serial.Add(1)), 0)
-}
-
-// balanced starts HAProxy before the nodes, and returns the addresses for IMAP and LMTP. It tells the nodes who connects.
-func (c *cluster) balanced(version string) (imap, lmtp string) {
-	c.t.Helper()
-	p := servers.FreePorts(c.t, 2)
-	imap, lmtp = fmt.Sprintf("127.0.0.1:%d", p[0]), fmt.Sprintf("127.0.0.1:%d", p[1])
-	config := "defaults\n mode tcp\n balance roundrobin\n option redispatch\n retries 3\n timeout connect 2s\n timeout client 5m\n timeout server 5m\n timeout check 2s\n"
-	for _, l := range []struct{ name, bind string }{{"imap", imap}, {"lmtp", lmtp}} {
-		config += fmt.Sprintf("listen %s\n bind %s\n", l.name, l.bind)
-		for i, n := range c.nodes {
-			addr := n.IMAP
-			if l.name == "lmtp" {
-				addr = n.LMTP
-			}
-			config += fmt.Sprintf(" server node%d %s %s source %s check check-send-proxy inter 300ms fall 1 rise 1 on-marked-down shutdown-sessions\n", i, addr, version, balancer)
-		}
-	}
-	servers.StartHAProxy(c.t, config, imap, lmtp)
-	return imap, lmtp
 }
 
 // truth compares what both nodes say about a user's INBOX with the database, and returns the UIDs.
@@ -219,17 +193,4 @@ func uids(s *harness.Session) []int {
 func message(id string) string {
 	return "From: <sender@example.net>\r\nTo: <reader@mallard.test>\r\nSubject: " + id + "\r\nMessage-ID: <" + id +
 		"@cluster.test>\r\nDate: Mon, 02 Nov 2026 08:00:00 +0000\r\n\r\nThis is " + id + ".\r\n"
-}
-
-// from dials from an address of this machine, as if it were another's.
-func from(t testing.TB, source, addr string) net.Conn {
-	t.Helper()
-	d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(source)}, Timeout: 5 * time.Second}
-	conn, err := d.Dial("tcp", addr)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { conn.Close() })
-	conn.SetDeadline(time.Now().Add(20 * time.Second))
-	return conn
 }
