@@ -72,7 +72,7 @@ func start(t *testing.T, o options) *cluster {
 	}
 	for i := range 2 {
 		c.nodes = append(c.nodes, harness.Start(t, harness.Options{
-			DBs:  fmt.Sprintf("mongo = %q\nredis = %s\nworkerId = \"node%d\"\ntimeout = %q\nlease = %q\n", database, redis, i, timeout, lease),
+			DBs: fmt.Sprintf("mongo = %q\nredis = %s\nworkerId = \"node%d\"\ntimeout = %q\nlease = %q\n", database, redis, i, timeout, lease),
 		}))
 	}
 	return c
