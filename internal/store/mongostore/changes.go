@@ -26,7 +26,8 @@ func (s *Store) Changes(ctx context.Context, acct mail.AccountID, mbox mail.Mail
 	}
 	r.modSeq, r.uidNext = max(1, mail.ModSeq(integer(r.box.Lookup("modifyIndex")))), mail.UID(integer(r.box.Lookup("uidNext")))
 	r.track.observe(time.Now(), r.modSeq, r.uidNext)
-	if r.quiet(since, r.modSeq, r.uidNext) {
+	r.notes = s.oldNotes(r.box)
+	if len(r.notes) == 0 && r.quiet(since, r.modSeq, r.uidNext) {
 		return &store.ChangeSet{To: since, UIDNext: r.uidNext}, nil
 	}
 	if err := r.read(ctx); err != nil {
@@ -47,6 +48,7 @@ type reading struct {
 	started time.Time
 
 	box     bson.Raw
+	notes   []note      // of changes that should be complete by now
 	modSeq  mail.ModSeq // the last that was handed out
 	uidNext mail.UID
 
@@ -287,16 +289,13 @@ func (r *reading) holes() []mail.UID {
 // fillHoles looks for messages at UIDs that are not accounted for. The mod-sequence of a message that WildDuck copies is at
 // first one that was told already, so that it is not found by that.
 func (r *reading) fillHoles(ctx context.Context) error {
-	if len(r.watch) > 0 {
-		if err := r.rehomeLate(ctx); err != nil {
+	if !r.whole && len(r.holes()) > 0 {
+		if err := r.addMessages(ctx, bson.D{{Key: "mailbox", Value: oid(r.mbox)},
+			{Key: "uid", Value: bson.D{{Key: "$gte", Value: int64(r.uids)}, {Key: "$lt", Value: int64(r.uidNext)}}}}); err != nil {
 			return err
 		}
 	}
-	if r.whole || len(r.holes()) == 0 {
-		return nil
-	}
-	return r.addMessages(ctx, bson.D{{Key: "mailbox", Value: oid(r.mbox)},
-		{Key: "uid", Value: bson.D{{Key: "$gte", Value: int64(r.uids)}, {Key: "$lt", Value: int64(r.uidNext)}}}})
+	return r.rehomeLate(ctx)
 }
 
 // set makes the change set of what was read, and tells the track.
@@ -330,9 +329,7 @@ func (r *reading) set() *store.ChangeSet {
 		set.To = max(to, r.since)
 	}
 	r.track.end(r, settled, uids, set.To)
-	if len(r.gaps) > 0 || len(r.passed) > 0 {
-		r.repairLater()
-	}
+	r.repairLater()
 	return set
 }
 

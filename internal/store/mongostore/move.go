@@ -158,7 +158,7 @@ func (m *moving) batch(ctx context.Context, msgs []*hotMessage) error {
 	if in, err = m.mine(ctx, in); err != nil {
 		return err
 	}
-	if in, err = m.remove(ctx, in); err != nil {
+	if in, err = m.remove(ctx, in, n); err != nil {
 		return err
 	}
 	m.record(ctx, in, source, target)
@@ -192,7 +192,7 @@ func unknown(doing string, err error) error {
 }
 
 // remove deletes the originals. What somebody else has expunged meanwhile is not moved: its copy goes again.
-func (m *moving) remove(ctx context.Context, in []*replica) ([]*replica, error) {
+func (m *moving) remove(ctx context.Context, in []*replica, n *note) ([]*replica, error) {
 	originals := make([]*hotMessage, len(in))
 	for i, r := range in {
 		originals[i] = r.source
@@ -200,6 +200,15 @@ func (m *moving) remove(ctx context.Context, in []*replica) ([]*replica, error) 
 	gone, err := m.s.remove(ctx, m.acct, m.from, originals, m.lock)
 	if err != nil {
 		return nil, unknown("move messages", err)
+	}
+	if len(gone) > 0 && slices.ContainsFunc(in, func(r *replica) bool { return !gone[r.source.UID] }) {
+		holds, err := m.s.noteHolds(ctx, m.from, n)
+		if err != nil {
+			return nil, unknown("move messages", err)
+		}
+		if !holds { // it was so slow that another node has completed it
+			return in, nil
+		}
 	}
 	var lost []*arrival
 	in = slices.DeleteFunc(in, func(r *replica) bool {

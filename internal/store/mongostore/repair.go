@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
+	"maps"
 	"slices"
 	"time"
 
@@ -16,9 +17,14 @@ import (
 // rehomeLate looks for messages at UIDs that this node has gone past. A client was told of greater UIDs since, so that it
 // would not look for these any more: each gets a new one.
 func (r *reading) rehomeLate(ctx context.Context) error {
-	uids := make(bson.A, 0, len(r.watch))
-	for _, u := range r.watch {
-		uids = append(uids, u)
+	var uids bson.A
+	for u := range r.watched {
+		if r.look || r.msgs[u] != nil {
+			uids = append(uids, u)
+		}
+	}
+	if len(uids) == 0 {
+		return nil
 	}
 	docs, err := findAll(ctx, r.s.messages(), bson.D{{Key: "mailbox", Value: oid(r.mbox)}, {Key: "uid", Value: bson.D{{Key: "$in", Value: uids}}}}, hotFields(), nil)
 	if err != nil {
@@ -29,11 +35,14 @@ func (r *reading) rehomeLate(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		uid := m.UID
 		if err := r.s.rehome(context.WithoutCancel(ctx), r.acct, r.mbox, m); err != nil {
 			return err
 		}
-		delete(r.msgs, m.UID)
-		r.track.unwatch(m.UID)
+		r.track.unwatch(uid)
+	}
+	for _, u := range uids {
+		delete(r.msgs, u.(mail.UID))
 	}
 	return nil
 }
@@ -63,34 +72,44 @@ func (s *Store) rehome(ctx context.Context, acct mail.AccountID, mbox mail.Mailb
 
 // repairLater completes changes that were interrupted, as far as this reading has met them.
 func (r *reading) repairLater() {
-	gaps := r.gaps
 	var msgs []*hotMessage
 	for _, m := range r.msgs {
-		if slices.Contains(gaps, m.ModSeq) {
+		if slices.Contains(r.gaps, m.ModSeq) {
 			msgs = append(msgs, m)
 		}
 	}
-	notes := r.notes()
-	if len(msgs) == 0 && len(notes) == 0 {
-		return
-	}
 	s, acct, mbox := r.s, r.acct, r.mbox
-	s.later(func(ctx context.Context) error {
-		if err := s.repairRows(ctx, acct, mbox, msgs); err != nil {
-			return err
+	if len(msgs) > 0 {
+		s.later(func(ctx context.Context) error { return s.repairRows(ctx, acct, mbox, msgs) })
+	}
+	for _, n := range r.notes {
+		if r.track.claim(n.Op, r.started) {
+			s.later(func(ctx context.Context) error { return s.repairNote(ctx, acct, mbox, n) })
 		}
-		for _, n := range notes {
-			if err := s.repairNote(ctx, acct, mbox, n); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
+	}
 }
 
-// notes are those of changes in the mailbox that should be complete by now.
-func (r *reading) notes() (out []note) {
-	array, ok := r.box.Lookup(memberMallard, keyNotes).ArrayOK()
+// claim reports whether nobody in this process is completing a change already.
+func (t *track) claim(op bson.ObjectID, now time.Time) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.claims == nil {
+		t.claims = make(map[bson.ObjectID]time.Time)
+	}
+	maps.DeleteFunc(t.claims, func(_ bson.ObjectID, at time.Time) bool { return now.Sub(at) > claimTime })
+	if _, ok := t.claims[op]; ok {
+		return false
+	}
+	t.claims[op] = now
+	return true
+}
+
+// claimTime is how long a node has for completing a change, before others do it.
+const claimTime = time.Minute
+
+// oldNotes are the notes of changes in a mailbox that should be complete by now.
+func (s *Store) oldNotes(box bson.Raw) (out []note) {
+	array, ok := box.Lookup(memberMallard, keyNotes).ArrayOK()
 	if !ok {
 		return nil
 	}
@@ -100,11 +119,35 @@ func (r *reading) notes() (out []note) {
 	}
 	for _, v := range values {
 		var n note
-		if v.Unmarshal(&n) == nil && r.s.o.Now().Sub(n.At) > r.s.o.Timeout+r.s.o.Lease {
+		if v.Unmarshal(&n) == nil && s.o.Now().Sub(n.At) > 2*(s.o.Timeout+s.o.Lease) && s.o.Now().Sub(n.Claimed) > claimTime {
 			out = append(out, n)
 		}
 	}
 	return out
+}
+
+// claimNote marks a change as being completed by this node. From then on its own writer, should it still live, takes what
+// it finds removed for removed by itself.
+func (s *Store) claimNote(ctx context.Context, mbox mail.MailboxID, n note) (bool, error) {
+	const member = memberMallard + "." + keyNotes
+	self := bson.D{{Key: "op", Value: n.Op}, {Key: "claimed", Value: bson.D{{Key: "$exists", Value: false}}}}
+	if !n.Claimed.IsZero() {
+		self[1].Value = stored(n.Claimed)
+	}
+	res, err := s.mailboxes().UpdateOne(ctx, bson.D{{Key: "_id", Value: oid(mbox)}, {Key: member, Value: bson.D{{Key: "$elemMatch", Value: self}}}},
+		bson.D{{Key: "$set", Value: bson.D{{Key: member + ".$.claimed", Value: stored(s.o.Now())}}}})
+	if err != nil {
+		return false, err
+	}
+	return res.MatchedCount == 1, nil
+}
+
+// noteHolds reports whether a note is still there and nobody completes its change.
+func (s *Store) noteHolds(ctx context.Context, mbox mail.MailboxID, n *note) (bool, error) {
+	count, err := s.mailboxes().CountDocuments(ctx, bson.D{{Key: "_id", Value: oid(mbox)}, {Key: memberMallard + "." + keyNotes, Value: bson.D{
+		{Key: "$elemMatch", Value: bson.D{{Key: "op", Value: n.Op}, {Key: "claimed", Value: bson.D{{Key: "$exists", Value: false}}}}},
+	}}})
+	return count == 1, err
 }
 
 // repairRows writes the journal rows of messages whose change has none. Event streams and WildDuck's sessions know of a
@@ -128,7 +171,7 @@ func (s *Store) repairRows(ctx context.Context, acct mail.AccountID, mbox mail.M
 			continue
 		}
 		row := fetchRow(acct, h, h.Names, true, h.ModSeq, "")
-		if s.o.Now().Sub(h.Arrived) < watched {
+		if s.o.Now().Sub(h.Arrived) < watchTime {
 			row = existsRow(acct, h, 0, nil)
 		}
 		docs = append(docs, s.repairRow(row, mbox, h.ModSeq, h.UID))
@@ -157,6 +200,9 @@ func (s *Store) repairRow(row journalRow, mbox mail.MailboxID, ms mail.ModSeq, u
 // repairNote completes the removal of messages that a node did not complete: it deletes the originals of a move whose
 // copies are there, writes the journal rows that are missing, and counts again what the account uses.
 func (s *Store) repairNote(ctx context.Context, acct mail.AccountID, mbox mail.MailboxID, n note) error {
+	if mine, err := s.claimNote(ctx, mbox, n); err != nil || !mine {
+		return err
+	}
 	var set mail.UIDSet
 	for _, r := range n.UIDs {
 		set = append(set, mail.UIDRange{First: mail.UID(r.First), Last: mail.UID(r.Last)})

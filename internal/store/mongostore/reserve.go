@@ -26,6 +26,8 @@ type note struct {
 	At   time.Time     `bson:"at"`
 	UIDs []noteRange   `bson:"uids"`
 	To   bson.ObjectID `bson:"to,omitempty"` // of a move: where to
+	// Claimed is when another node began to complete the change.
+	Claimed time.Time `bson:"claimed,omitempty"`
 }
 
 type noteRange struct {

@@ -23,8 +23,9 @@ const (
 	overlap = 15 * time.Second
 	// lively is how long after its last change a mailbox is searched for rows that came late.
 	lively = 5 * time.Minute
-	// watched is how long a UID that was gone past is watched.
-	watched = 10 * time.Minute
+	// watchTime is how long messages are looked for at a UID that was gone past, every lookPause.
+	watchTime = 10 * time.Minute
+	lookPause = time.Second
 	// journalLife is how long a journal row surely lives; it ends after three hours.
 	journalLife = 170 * time.Minute
 	// maxTracks is of how many mailboxes a node remembers what it has seen.
@@ -88,6 +89,8 @@ type track struct {
 	// watch are UIDs that were gone past, and until when a message that comes there after all is looked for.
 	watch   map[mail.UID]time.Time
 	watches time.Time // when they were last looked at
+	// claims are changes of others that this node is completing.
+	claims map[bson.ObjectID]time.Time
 }
 
 type check struct {
@@ -121,8 +124,9 @@ type sight struct {
 	readings   uint64  // that have ended
 	answer     *handed // that gave the caller its since; nil when it is not known
 	// sureAt is a moment at which since, or an earlier one, was handed out; zero when none is known.
-	sureAt time.Time
-	watch  []mail.UID
+	sureAt  time.Time
+	watched map[mail.UID]bool // UIDs that were gone past
+	look    bool              // it is time to look for messages there
 }
 
 // begin looks at the track before a reading since a mod-sequence.
@@ -145,14 +149,14 @@ func (t *track) begin(now time.Time, lease time.Duration, since mail.ModSeq) sig
 			s.answer = &h
 		}
 	}
-	if len(t.watch) > 0 && now.Sub(t.watches) >= time.Second {
-		t.watches = now
-		for u, until := range t.watch {
-			if now.After(until) {
-				delete(t.watch, u)
-			} else {
-				s.watch = append(s.watch, u)
-			}
+	maps.DeleteFunc(t.watch, func(_ mail.UID, until time.Time) bool { return now.After(until) })
+	if len(t.watch) > 0 {
+		s.watched = make(map[mail.UID]bool, len(t.watch))
+		for u := range t.watch {
+			s.watched[u] = true
+		}
+		if s.look = now.Sub(t.watches) >= lookPause; s.look {
+			t.watches = now
 		}
 	}
 	return s
@@ -180,7 +184,7 @@ func (t *track) end(r *reading, settled mail.ModSeq, uids mail.UID, to mail.ModS
 	t.settled, t.uids = max(t.settled, settled), max(t.uids, uids)
 	t.checks = slices.DeleteFunc(t.checks, func(c check) bool { return c.modSeq <= t.settled && c.uids <= t.uids })
 	for _, u := range r.passed {
-		t.watch[u] = r.started.Add(watched)
+		t.watch[u] = r.started.Add(watchTime)
 	}
 	t.readings++
 	t.see(r)
@@ -192,7 +196,7 @@ func (t *track) see(r *reading) {
 	if t.rows == nil {
 		t.rows = make(map[bson.ObjectID]seenAt)
 	}
-	old := r.s.o.Now().Add(-watched)
+	old := r.s.o.Now().Add(-watchTime)
 	for _, row := range slices.Concat(r.rows, r.late) {
 		if _, ok := t.rows[row.id]; !ok && row.created.After(old) {
 			t.rows[row.id] = seenAt{t.readings, row.created}
@@ -239,7 +243,7 @@ func (t *track) told(answer *handed, id bson.ObjectID) bool {
 
 // quiet reports whether there is nothing to read after since: all numbers are settled, and none came.
 func (s *sight) quiet(since, ms mail.ModSeq, uids mail.UID) bool {
-	return s.known && !s.lively && len(s.watch) == 0 && since == ms && s.settled >= ms && s.uids >= uids
+	return s.known && !s.lively && len(s.watched) == 0 && since == ms && s.settled >= ms && s.uids >= uids
 }
 
 // idBefore is the least id of a moment.
