@@ -28,6 +28,7 @@ type Config struct {
 	Store       Store       `toml:"store"`
 	DBs         DBs         `toml:"dbs"`
 	Attachments Attachments `toml:"attachments"`
+	Tasks       Tasks       `toml:"tasks"`
 	IMAP        IMAP        `toml:"imap"`
 	LMTP        LMTP        `toml:"lmtp"`
 	API         API         `toml:"api"`
@@ -71,6 +72,13 @@ type Attachments struct {
 	Type         string `toml:"type" doc:"where attachments are kept" allow:"gridstore"`
 	Bucket       string `toml:"bucket" doc:"name of the GridFS bucket"`
 	DecodeBase64 bool   `toml:"decodeBase64" doc:"keep base64 attachments decoded where encoding them again gives the same octets"`
+}
+
+// Tasks are what a node of a cluster does in the background. The embedded engine does what
+// it needs by itself.
+type Tasks struct {
+	Enabled  bool     `toml:"enabled" doc:"on a node of a cluster: remove attachments that no message has and the mail of deleted users; a lock makes sure that one node does it at a time"`
+	Interval Duration `toml:"interval" range:"1s..24h" doc:"time between two rounds"`
 }
 
 // Listener is what all services on a port have.
@@ -251,6 +259,7 @@ func Default() *Config {
 			StartWait: Duration(2 * time.Minute),
 		},
 		Attachments: Attachments{Type: "gridstore", Bucket: "attachments", DecodeBase64: true},
+		Tasks:       Tasks{Enabled: true, Interval: Duration(15 * time.Minute)},
 		IMAP: IMAP{
 			NotifyUserWorkersTTL: 120,
 			Interface: Interface{

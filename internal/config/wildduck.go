@@ -32,7 +32,6 @@ var wildDuckKeys = map[string]string{
 	"pwned":                  notYet,
 	"webauthn":               notYet,
 	"certs":                  "certificates are files, named in [tls]",
-	"tasks":                  notYet,
 	"smtp":                   notYet,
 	"webhooks":               notYet,
 	"elasticsearch":          "search needs no other server; leave it out",

@@ -86,11 +86,7 @@ func (n *Node) openMongo(ctx context.Context) error {
 		return fmt.Errorf("open the databases of [dbs]: %w", err)
 	}
 	n.cluster.mongo = st
-	e, ok := any(st).(engine)
-	if !ok {
-		return errors.Join(errors.New("MongoDB is not supported in this version: leave mongo out of [dbs]"), st.Close())
-	}
-	n.engine, n.checker = e, inspector(e)
+	n.engine, n.checker = st, inspector(st)
 	n.closers = append(n.closers, st.Close)
 	return nil
 }

@@ -228,6 +228,10 @@ func (n *Node) Serve(ctx context.Context) error {
 		g.Go(func() error { return l.serve(connCtx) })
 	}
 	g.Go(func() error {
+		n.serveTasks(gctx)
+		return nil
+	})
+	g.Go(func() error {
 		<-gctx.Done()
 		cancel() // sessions say goodbye when they have nothing to do
 		return n.drain()

@@ -161,6 +161,9 @@ func (c *Conn) set(err error) {
 		c.o.Log.Info("Redis answers", "server", c.name())
 		return
 	}
+	if errors.Is(err, ErrClosed) { // by ourselves: there is nothing to tell
+		return
+	}
 	c.o.Log.Warn("Redis does not answer", "server", c.name(), "error", err)
 	select {
 	case c.tripped <- struct{}{}:
