@@ -154,10 +154,18 @@ func (s *Store) afterDeletion(ctx context.Context, id bson.ObjectID, keepUntil t
 	if err != nil {
 		return err
 	}
-	if keepUntil.After(s.o.Now()) {
-		return s.delayTask(ctx, id, keepUntil)
+	if !keepUntil.After(s.o.Now()) {
+		return s.reclaimNow(ctx, id)
 	}
-	return s.reclaimNow(ctx, id)
+	err = writeAgain("mark the mailboxes", func() error {
+		_, err := s.mailboxes().UpdateMany(ctx, bson.D{{Key: "user", Value: id}},
+			bson.D{{Key: "$set", Value: bson.D{{Key: memberMallard + "." + keyDeleted, Value: stored(s.o.Now())}}}})
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return s.delayTask(ctx, id, keepUntil)
 }
 
 // delayTask makes the task of a deletion, or gives the one that there is another time.

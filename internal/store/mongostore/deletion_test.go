@@ -107,6 +107,29 @@ func TestDeletionAtItsTime(t *testing.T) {
 	}
 }
 
+// The mailboxes of a deleted account are there again when a WildDuck node restores it.
+func TestRestoredAccount(t *testing.T) {
+	s := openStore(t)
+	a := newAccount(t, s, "back")
+	doc := only(t, s.users(), bson.D{})
+	box, err := s.MailboxByPath(t.Context(), a.ID, "INBOX")
+	must(t, err)
+	must(t, s.DeleteAccount(t.Context(), a.ID, time.Now().Add(time.Hour)))
+	_, err = s.Mailbox(t.Context(), a.ID, box.ID)
+	wants(t, "a mailbox of a deleted account", err, mail.CodeNoMailbox)
+	_, err = s.MailboxByPath(t.Context(), a.ID, "INBOX")
+	wants(t, "by its path", err, mail.CodeNoMailbox)
+	_, err = s.Open(t.Context(), a.ID, box.ID, 1)
+	wants(t, "a message", err, mail.CodeNoMailbox)
+	insertAll(t, s.users(), []bson.Raw{doc})
+	if _, err := s.Mailbox(t.Context(), a.ID, box.ID); err != nil {
+		t.Errorf("after the account was restored: %v", err)
+	}
+	if n := count(t, s.mailboxes(), bson.D{{Key: memberMallard + "." + keyDeleted, Value: bson.D{{Key: "$exists", Value: true}}}}); n != 0 {
+		t.Errorf("%d mailboxes are still marked", n)
+	}
+}
+
 // A deletion that stopped after the users row went is completed.
 func TestDeletionIsCompleted(t *testing.T) {
 	for _, keep := range []time.Duration{0, time.Hour} {

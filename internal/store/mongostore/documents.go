@@ -35,6 +35,8 @@ const (
 	keyCreating = "creating"
 	// keyValidity is the greatest UIDVALIDITY that a mailbox of the account got from us.
 	keyValidity = "uidValidity"
+	// keyDeleted is there in the mailboxes of an account that was deleted and of which the mail is kept: since when.
+	keyDeleted = "deleted"
 	// keyCreated is when a mailbox was made; without it that is the time in its id.
 	keyCreated = "created"
 )

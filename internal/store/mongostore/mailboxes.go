@@ -18,11 +18,37 @@ import (
 
 // mailboxDoc reads the document of a mailbox of an account.
 func (s *Store) mailboxDoc(ctx context.Context, acct mail.AccountID, id mail.MailboxID) (bson.Raw, error) {
-	doc, err := s.mailboxes().FindOne(ctx, boxFilter(acct, id)).Raw()
+	return s.mailboxBy(ctx, acct, boxFilter(acct, id))
+}
+
+func (s *Store) mailboxBy(ctx context.Context, acct mail.AccountID, filter bson.D) (bson.Raw, error) {
+	doc, err := s.mailboxes().FindOne(ctx, filter).Raw()
 	if errors.Is(err, mongo.ErrNoDocuments) {
 		return nil, noMailbox("no such mailbox")
 	}
-	return doc, readError("read the mailbox", err)
+	if err != nil {
+		return nil, readError("read the mailbox", err)
+	}
+	return doc, s.checkDeleted(ctx, acct, doc)
+}
+
+// checkDeleted fails for a mailbox whose account was deleted. It may have been restored since, by a WildDuck node.
+func (s *Store) checkDeleted(ctx context.Context, acct mail.AccountID, box bson.Raw) error {
+	if own, _ := box.Lookup(memberMallard).DocumentOK(); !has(own, keyDeleted) {
+		return nil
+	}
+	err := s.requireAccount(ctx, acct)
+	if err != nil && mail.CodeOf(err) == mail.CodeNoAccount {
+		return noMailbox("no such mailbox")
+	}
+	if err != nil {
+		return err
+	}
+	return s.again(ctx, func(ctx context.Context) error {
+		_, err := s.mailboxes().UpdateMany(ctx, bson.D{{Key: "user", Value: oid(acct)}},
+			bson.D{{Key: "$unset", Value: bson.D{{Key: memberMallard + "." + keyDeleted, Value: ""}}}})
+		return readError("take the mark of a deleted account off its mailboxes", err)
+	})
 }
 
 func boxFilter(acct mail.AccountID, id mail.MailboxID) bson.D {
@@ -175,6 +201,9 @@ func (s *Store) MailboxByPath(ctx context.Context, acct mail.AccountID, path str
 	defer done()
 	doc, err := s.mailboxes().FindOne(ctx, bson.D{{Key: "user", Value: oid(acct)}, {Key: "path", Value: path}}).Raw()
 	if err == nil && !renaming(doc) {
+		if err := s.checkDeleted(ctx, acct, doc); err != nil {
+			return nil, err
+		}
 		b := mailboxOf(doc)
 		return b, s.countMessages(ctx, b)
 	}

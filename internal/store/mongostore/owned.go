@@ -73,13 +73,16 @@ func (s *Store) requireMailbox(ctx context.Context, acct mail.AccountID, mbox ma
 		return nil
 	}
 	asked := time.Now()
-	err := s.db.main.Collection(colMailboxes).FindOne(ctx, bson.D{{Key: "_id", Value: oid(mbox)}, {Key: "user", Value: oid(acct)}},
-		options.FindOne().SetProjection(bson.D{{Key: "_id", Value: 1}})).Err()
+	doc, err := s.mailboxes().FindOne(ctx, boxFilter(acct, mbox),
+		options.FindOne().SetProjection(bson.D{{Key: memberMallard + "." + keyDeleted, Value: 1}})).Raw()
 	if errors.Is(err, mongo.ErrNoDocuments) {
-		return mail.NewError(mail.CodeNoMailbox, "no such mailbox")
+		return noMailbox("no such mailbox")
 	}
 	if err != nil {
 		return readError("read the mailbox", err)
+	}
+	if err := s.checkDeleted(ctx, acct, doc); err != nil {
+		return err
 	}
 	s.owned.note(acct, mbox, asked)
 	return nil
