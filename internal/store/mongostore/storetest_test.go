@@ -36,7 +36,7 @@ func debts() []storetest.Debt {
 }
 
 func removeGarbage(ctx context.Context, s store.Store) error {
-	_, err := s.(whole).RemoveGarbage(ctx)
+	_, err := s.(*Store).RemoveGarbage(ctx)
 	return err
 }
 
