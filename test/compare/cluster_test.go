@@ -38,11 +38,12 @@ func TestCompareCluster(t *testing.T) {
 			for _, s := range all {
 				if s.takesPart(names[0], round) {
 					s.run(t, names, round)
+					s.save(t) // a long run may be cut short
 				}
 			}
 		}
 	}
-	text := tables(t, all)
+	text := tables(t, all...)
 	for i, s := range all {
 		other := slices.Index(names, strings.Replace(names[i], "mallard-mongo", "wildduck", 1))
 		if strings.HasPrefix(names[i], "mallard-mongo") && other >= 0 {

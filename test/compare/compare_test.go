@@ -83,7 +83,7 @@ func TestCompare(t *testing.T) {
 			}
 		}
 	}
-	text := tables(t, all)
+	text := tables(t, all...)
 	for _, c := range all[1:] {
 		compare(t, text, all[0], c)
 	}
@@ -192,7 +192,7 @@ func outDir(t *testing.T) string {
 }
 
 // tables writes each report as JSON, and returns all of them as text.
-func tables(t *testing.T, all []*contestant) *bytes.Buffer {
+func tables(t *testing.T, all ...*contestant) *bytes.Buffer {
 	t.Helper()
 	var text bytes.Buffer
 	for _, c := range all {
@@ -200,16 +200,22 @@ func tables(t *testing.T, all []*contestant) *bytes.Buffer {
 			t.Fatal(err)
 		}
 		text.WriteString("\n")
-		var b bytes.Buffer
-		if err := c.report.WriteJSON(&b); err != nil {
-			t.Fatal(err)
-		}
-		name := strings.ToLower(strings.ReplaceAll(strings.ReplaceAll(c.report.Label, ",", ""), " ", "-")) + ".json"
-		if err := os.WriteFile(filepath.Join(outDir(t), name), b.Bytes(), 0o644); err != nil {
-			t.Fatal(err)
-		}
+		c.save(t)
 	}
 	return &text
+}
+
+// save writes the report as JSON.
+func (c *contestant) save(t *testing.T) {
+	t.Helper()
+	var b bytes.Buffer
+	if err := c.report.WriteJSON(&b); err != nil {
+		t.Fatal(err)
+	}
+	name := strings.ToLower(strings.ReplaceAll(strings.ReplaceAll(c.report.Label, ",", ""), " ", "-")) + ".json"
+	if err := os.WriteFile(filepath.Join(outDir(t), name), b.Bytes(), 0o644); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // compare adds a comparison to the text.
