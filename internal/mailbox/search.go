@@ -21,11 +21,18 @@ type Found struct {
 // and only what is left is opened and looked at.
 func (s *Service) Search(ctx context.Context, acct mail.AccountID, mbox mail.MailboxID, p *search.Program) ([]Found, error) {
 	q := store.FetchQuery{}
-	if set, ok := p.UIDs(); ok {
+	set, restricted := p.UIDs()
+	if restricted {
 		if len(set) == 0 {
 			return nil, nil
 		}
 		q.UIDs = set
+	}
+	if !p.AsksRecord() && p.Needs()&search.NeedText != 0 {
+		if !restricted {
+			set = mail.AllUIDs()
+		}
+		return s.searchOpen(ctx, acct, mbox, p, set)
 	}
 	var found []Found
 	var open mail.UIDSet

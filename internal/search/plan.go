@@ -82,6 +82,20 @@ func union(x, y []Needle) []Needle {
 	return out
 }
 
+// AsksRecord says whether a part of the query can be decided from records, which are then worth reading before anything
+// else. Sets of UIDs do not count: UIDs gives them.
+func (p *Program) AsksRecord() bool { return p.root.asksRecord() }
+
+func (n *node) asksRecord() bool {
+	switch n.op {
+	case opAnd, opOr, opNot:
+		return slices.ContainsFunc(n.kids, func(kid node) bool { return kid.asksRecord() })
+	case opUIDs:
+		return false
+	}
+	return n.level <= levelRecord
+}
+
 // UIDs returns a set outside of which no message matches; ok is false when there is no such restriction. The set must
 // not be changed.
 func (p *Program) UIDs() (set mail.UIDSet, ok bool) {

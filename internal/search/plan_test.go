@@ -165,3 +165,26 @@ func TestParseWords(t *testing.T) {
 		}
 	}
 }
+
+func TestAsksRecord(t *testing.T) {
+	seen, body := Flags{Set: mail.Seen}, Body("x")
+	for name, tt := range map[string]struct {
+		q    Query
+		want bool
+	}{
+		"text":           {body, false},
+		"not text":       {Not{body}, false},
+		"text of UIDs":   {And{UIDs(mail.UIDSetOf(1, 2)), body}, false},
+		"text and flags": {And{body, seen}, true},
+		"text or flags":  {Or{body, Not{seen}}, true},
+		"size":           {Larger(1), true},
+	} {
+		p, err := Compile(tt.q, Limits{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := p.AsksRecord(); got != tt.want {
+			t.Errorf("%s: %v", name, got)
+		}
+	}
+}
