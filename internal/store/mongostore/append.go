@@ -39,7 +39,7 @@ func (s *Store) Append(ctx context.Context, acct mail.AccountID, mbox mail.Mailb
 		return nil, err
 	}
 	ctx = context.WithoutCancel(ctx)
-	if err := s.begin(ctx, acct, mbox, p); err != nil {
+	if err := s.begin(ctx, acct, p); err != nil {
 		s.takeBack(ctx, p)
 		return nil, err
 	}
@@ -64,25 +64,24 @@ func (s *Store) mustExist(ctx context.Context, acct mail.AccountID, mbox mail.Ma
 	return err
 }
 
-// begin does all that is to be done before a message is there, at once, as none of it needs another: it looks for the
-// mailbox, counts the octets, finds the threads and stores attachments. What was done when it fails is in p.
-func (s *Store) begin(ctx context.Context, acct mail.AccountID, mbox mail.MailboxID, p *appending) error {
-	const first = 3
+// begin does all that is to be done before a message is there, at once, as none of it needs another: it counts the octets,
+// finds the threads and stores attachments. What was done when it fails is in p. Whether there is such a mailbox turns out
+// when numbers of it are taken.
+func (s *Store) begin(ctx context.Context, acct mail.AccountID, p *appending) error {
+	const first = 2
 	errs := make([]error, first+len(p.made))
 	_ = parallel(len(errs), func(i int) error {
 		switch i {
 		case 0:
-			errs[i] = s.mustExist(ctx, acct, mbox)
-		case 1:
 			p.charged, errs[i] = s.charge(ctx, acct, p.octets, p.limited, p.room)
-		case 2:
+		case 1:
 			p.threads, errs[i] = s.assignThreads(ctx, acct, p.staged)
 		default:
 			errs[i] = s.storeAttachments(ctx, p.made[i-first])
 		}
 		return nil
 	})
-	for _, err := range errs { // that there is no mailbox says more than that there is no room
+	for _, err := range errs { // that there is no account says more than what follows from it
 		if err != nil {
 			return err
 		}

@@ -48,8 +48,9 @@ func (a *attached) open(src io.ReaderAt, w io.Writer) error {
 	return a.copyTo(w, src)
 }
 
-// factsOf reads a body and says what GridFS is to have of it. mem is the message when it is in memory.
-func factsOf(src io.ReaderAt, mem []byte, n *mimetree.Node) (*attached, error) {
+// factsOf reads a body and says what GridFS is to have of it. mem is the message when it is in memory. With asIs base64
+// is kept as it is.
+func factsOf(src io.ReaderAt, mem []byte, n *mimetree.Node, asIs bool) (*attached, error) {
 	a := &attached{key: n.AttachmentID, node: n, size: n.Size, contentType: n.ContentType(), encoding: n.TransferEncoding()}
 	if mem != nil {
 		a.body = mimetree.Normalize(mem[n.Start:n.End:n.End], n.Exact)
@@ -60,7 +61,7 @@ func factsOf(src io.ReaderAt, mem []byte, n *mimetree.Node) (*attached, error) {
 	}
 	sum.Sum(a.id[:0])
 	a.kept, a.contentHash = kept{length: a.size}, a.id
-	if a.encoding != "base64" {
+	if a.encoding != "base64" || asIs {
 		return a, nil
 	}
 	head := a.body

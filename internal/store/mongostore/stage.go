@@ -144,7 +144,7 @@ func (st *staged) takeApart(src io.ReaderAt) (err error) {
 		st.msgid = mimetree.NewMessageID()
 	}
 	for _, n := range st.tree.Cut {
-		a, err := factsOf(src, st.mem, n)
+		a, err := factsOf(src, st.mem, n, st.s.o.KeepEncoded)
 		if err != nil {
 			return err
 		}
