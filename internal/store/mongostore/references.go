@@ -12,8 +12,6 @@ import (
 )
 
 const (
-	lockGarbage    = "wildduck:gc_expired"
-	lockGarbageTTL = 18 * time.Minute
 	// garbageAge is how long a file without references is kept: an upload that is not referred to yet, a message that
 	// somebody is reading.
 	garbageAge = 24 * time.Hour
@@ -107,25 +105,8 @@ func (s *Store) count(ctx context.Context, refs []references, distinct bool, sig
 	return writeError("count references to attachments", err)
 }
 
-// RemoveGarbage removes attachments that nobody refers to, and has done for a day, under the lock that all nodes share; not
-// while another one does. It returns how many there were.
-func (s *Store) RemoveGarbage(ctx context.Context) (removed int, err error) {
-	done, err := s.enter(ctx, "RemoveGarbage")
-	if err != nil {
-		return 0, err
-	}
-	defer done()
-	if s.o.Locks != nil {
-		lock, cancel := context.WithTimeout(ctx, time.Second)
-		release, lost, err := s.o.Locks.Lock(lock, lockGarbage, lockGarbageTTL)
-		cancel()
-		if err != nil {
-			return 0, readError("take the lock for removing garbage", err)
-		}
-		defer release()
-		ctx, cancel = cancelWhen(ctx, lost)
-		defer cancel()
-	}
+// collectGarbage removes attachments that nobody refers to, and has done for a day. It returns how many there were.
+func (s *Store) collectGarbage(ctx context.Context) (removed int, err error) {
 	ids, err := s.garbage(ctx)
 	if err != nil {
 		return 0, readError("look for attachments without references", err)

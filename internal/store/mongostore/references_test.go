@@ -206,7 +206,7 @@ func TestStaleUploads(t *testing.T) {
 }
 
 // Garbage is what nobody refers to since a day. What is stored anew while it is removed stays whole.
-func TestRemoveGarbage(t *testing.T) {
+func TestGarbage(t *testing.T) {
 	now := time.Now()
 	locks := &localLocks{}
 	s := openStore(t, func(o *Options) { o.Locks = locks; o.Now = func() time.Time { return now } })
@@ -226,18 +226,18 @@ func TestRemoveGarbage(t *testing.T) {
 	}
 	removed := func(want int) {
 		t.Helper()
-		if n, err := s.RemoveGarbage(t.Context()); n != want || err != nil {
-			t.Errorf("%d were removed, want %d (%v)", n, want, err)
+		if done, err := s.Maintain(t.Context()); done.Files != want || err != nil {
+			t.Errorf("%d were removed, want %d (%v)", done.Files, want, err)
 		}
 	}
 	removed(0)
 	now = now.Add(25 * time.Hour)
 	again, _ := s.insertForTest(t, contentOf(mixed("\r\n", wrapped(random(400_000, 1), 76, "\r\n"))), "")
-	release, _, err := locks.Lock(t.Context(), lockGarbage, time.Minute)
+	release, _, err := locks.Lock(t.Context(), lockMaintain, time.Minute)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.RemoveGarbage(t.Context()); err == nil {
+	if _, err := s.Maintain(t.Context()); err == nil {
 		t.Error("garbage is removed while another node does so")
 	}
 	release()

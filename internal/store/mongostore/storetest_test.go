@@ -35,11 +35,11 @@ func debts() []storetest.Debt {
 	return out
 }
 
-func removeGarbage(ctx context.Context, s store.Store) error {
-	_, err := s.(*Store).RemoveGarbage(ctx)
+func maintain(ctx context.Context, s store.Store) error {
+	_, err := s.(*Store).Maintain(ctx)
 	return err
 }
 
 func TestStore(t *testing.T) {
-	storetest.Run(t, storetest.Engine{Name: "mongo", New: newDisk, Gaps: true, CountsCRLF: true, Maintain: removeGarbage, Debts: debts()})
+	storetest.Run(t, storetest.Engine{Name: "mongo", New: newDisk, Gaps: true, CountsCRLF: true, Maintain: maintain, Debts: debts()})
 }

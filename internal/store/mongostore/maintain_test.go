@@ -1,0 +1,110 @@
+package mongostore
+
+import (
+	"testing"
+	"time"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+
+	"mallard/internal/mail"
+	"mallard/internal/store"
+)
+
+// Messages go when their time has come, into the archive if they are to be kept there, and from there when that is over;
+// octets, references and the journal follow.
+func TestMaintain(t *testing.T) {
+	now := time.Now().Truncate(time.Second)
+	s := openStore(t, func(o *Options) { o.Now = func() time.Time { return now }; o.Locks = &localLocks{} })
+	acct, err := s.CreateAccount(t.Context(), store.NewAccount{
+		Account: mail.Account{Username: "a"}, View: "a", Mailboxes: []mail.Mailbox{{Path: "INBOX"}, {Path: "Other"}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	boxes, err := s.ListMailboxes(t.Context(), acct.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	inbox, other := boxes[0].ID, boxes[1].ID
+	raw := mixed("\r\n", wrapped(random(1000, 1), 76, "\r\n"))
+	add := func(box mail.MailboxID, expires time.Time) {
+		t.Helper()
+		st, err := s.Stage(t.Context(), contentOf(raw))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer st.Close()
+		if _, err := s.Append(t.Context(), acct.ID, box, []store.Append{{Staged: st, Expires: expires}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	add(inbox, time.Time{})
+	add(inbox, now.Add(time.Hour))
+	add(other, time.Time{})
+	add(other, time.Time{})
+	first := only(t, s.messages(), bson.D{{Key: "mailbox", Value: oid(inbox)}, {Key: "uid", Value: 1}})
+	file, size := referencesOf(first).ids[0], integer(first.Lookup("size"))
+	// The other mailbox goes as WildDuck lets it go; one of its messages belongs to a deleted user.
+	if _, err := s.mailboxes().DeleteOne(t.Context(), bson.D{{Key: "_id", Value: oid(other)}}); err != nil {
+		t.Fatal(err)
+	}
+	past := float64(now.Add(-time.Hour).UnixMilli())
+	for uid, deleted := range map[int]bool{1: false, 2: true} {
+		_, err := s.messages().UpdateOne(t.Context(), bson.D{{Key: "mailbox", Value: oid(other)}, {Key: "uid", Value: uid}},
+			bson.D{{Key: "$set", Value: bson.D{{Key: "exp", Value: true}, {Key: "rdate", Value: past}, {Key: "userDeleted", Value: deleted}}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	run := func(when string, want Maintained, messages, archived, references int64) {
+		t.Helper()
+		done, err := s.Maintain(t.Context())
+		if err != nil || done != want {
+			t.Errorf("%s: %+v, want %+v (%v)", when, done, want, err)
+		}
+		if n := count(t, s.messages(), bson.D{}); n != messages {
+			t.Errorf("%s: there are %d messages, want %d", when, n, messages)
+		}
+		if n := count(t, s.archived(), bson.D{}); n != archived {
+			t.Errorf("%s: there are %d archived messages, want %d", when, n, archived)
+		}
+		if c, _, _ := s.counters(t, file); c != references {
+			t.Errorf("%s: the attachment has %d references, want %d", when, c, references)
+		}
+		a, err := s.Account(t.Context(), acct.ID)
+		if err != nil || a.StorageUsed != messages*size {
+			t.Errorf("%s: %d octets are used (%v)", when, a.StorageUsed, err)
+		}
+	}
+	run("at once", Maintained{Expired: 2}, 2, 1, 3)
+	now = now.Add(2 * time.Hour)
+	run("two hours later", Maintained{Expired: 1}, 1, 2, 3)
+	if n := count(t, s.journal(), bson.D{{Key: "command", Value: "EXPUNGE"}}); n != 1 {
+		t.Errorf("%d rows of the journal tell of it, want 1", n)
+	}
+	now = now.Add(26 * 24 * time.Hour)
+	run("26 days later", Maintained{Archived: 2}, 1, 0, 1)
+	if err := s.dropReferences(t.Context(), referencesOf(only(t, s.messages(), bson.D{}))); err != nil {
+		t.Fatal(err)
+	}
+	run("without references", Maintained{}, 1, 0, 0)
+	now = now.Add(25 * time.Hour)
+	run("a day later", Maintained{Files: 1}, 1, 0, 0)
+}
+
+// A store maintains itself.
+func TestMaintainAlways(t *testing.T) {
+	s := openStore(t, func(o *Options) { o.MaintainEvery = 20 * time.Millisecond })
+	_, err := s.archived().InsertOne(t.Context(), bson.D{
+		{Key: "_id", Value: bson.NewObjectID()}, {Key: "user", Value: bson.NewObjectID()}, {Key: "exp", Value: true}, {Key: "rdate", Value: 1.0},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for end := time.Now().Add(20 * time.Second); count(t, s.archived(), bson.D{}) > 0; {
+		if time.Now().After(end) {
+			t.Fatal("nothing is removed")
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+}
