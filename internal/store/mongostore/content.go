@@ -2,7 +2,6 @@ package mongostore
 
 import (
 	"bytes"
-	"slices"
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
@@ -115,13 +114,4 @@ func headerSum(fields []string) int64 {
 		h = (h ^ '\n') * 1099511628211
 	}
 	return int64(h)
-}
-
-// fileIDs are the files of a tree in the order of their keys.
-func fileIDs(refs []mimetree.Reference) [][]byte {
-	out := make([][]byte, len(refs))
-	for i, r := range refs {
-		out[i] = slices.Clone(r.File)
-	}
-	return out
 }
