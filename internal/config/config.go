@@ -77,7 +77,7 @@ type Attachments struct {
 // Tasks are what a node of a cluster does in the background. The embedded engine does what
 // it needs by itself.
 type Tasks struct {
-	Enabled  bool     `toml:"enabled" doc:"on a node of a cluster: remove attachments that no message has and the mail of deleted users; a lock makes sure that one node does it at a time"`
+	Enabled  bool     `toml:"enabled" doc:"on a node of a cluster: remove mail that has expired or was archived long enough, attachments that no message has, and the mail of deleted users; a lock makes sure that one node does it at a time"`
 	Interval Duration `toml:"interval" range:"1s..24h" doc:"time between two rounds"`
 }
 

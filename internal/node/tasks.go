@@ -29,7 +29,7 @@ func (n *Node) serveTasks(ctx context.Context) {
 		case <-time.After(wait):
 		}
 		for _, t := range []task{
-			{"remove attachments that no message has", n.cluster.mongo.RemoveGarbage},
+			{"remove expired mail and attachments that no message has", n.maintain},
 			{"remove the mail of deleted accounts", n.cluster.mongo.ReclaimAccounts},
 		} {
 			n.runTask(ctx, t)
@@ -47,4 +47,9 @@ func (n *Node) runTask(ctx context.Context, t task) {
 	case done > 0:
 		n.log.InfoContext(ctx, "background task", "task", t.name, "done", done, "ms", time.Since(begin).Milliseconds())
 	}
+}
+
+func (n *Node) maintain(ctx context.Context) (int, error) {
+	done, err := n.cluster.mongo.Maintain(ctx)
+	return done.Total(), err
 }

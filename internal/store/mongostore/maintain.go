@@ -26,9 +26,12 @@ type Maintained struct {
 	Files    int // attachments without references
 }
 
+// Total is how many things were removed.
+func (m Maintained) Total() int { return m.Expired + m.Archived + m.Files }
+
 // Maintain removes what is due: messages that have expired, archived ones that were kept long enough, and attachments that
 // nobody refers to and has done for a day. It runs under the lock under which WildDuck nodes do the same; while another node
-// has it, it fails with Unavailable. Store runs it from time to time, see Options.MaintainEvery.
+// has it, it does nothing.
 func (s *Store) Maintain(ctx context.Context) (done Maintained, err error) {
 	leave, err := s.enter(ctx, "Maintain")
 	if err != nil {
@@ -41,8 +44,11 @@ func (s *Store) Maintain(ctx context.Context) (done Maintained, err error) {
 		lock, stop := context.WithTimeout(ctx, time.Second)
 		release, lost, err := s.o.Locks.Lock(lock, lockMaintain, lockMaintainTTL)
 		stop()
-		if err != nil {
-			return done, mail.WrapError(mail.CodeUnavailable, "another node is at it", err)
+		switch {
+		case errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil:
+			return done, nil // another node is at it
+		case err != nil:
+			return done, readError("take the lock for maintenance", err)
 		}
 		defer release()
 		var end context.CancelFunc
@@ -60,21 +66,6 @@ func (s *Store) Maintain(ctx context.Context) (done Maintained, err error) {
 	step(&done.Archived, s.purge)
 	step(&done.Files, s.collectGarbage)
 	return done, errors.Join(errs...)
-}
-
-// maintainAlways runs Maintain until the store is closed.
-func (s *Store) maintainAlways() {
-	for pause(s.closing, s.o.MaintainEvery) == nil {
-		done, err := s.Maintain(s.closing)
-		switch {
-		case s.closing.Err() != nil:
-			return
-		case err != nil:
-			s.o.Logger.Info("maintenance was not done here", "error", err)
-		default:
-			s.o.Logger.Info("maintenance", "expired", done.Expired, "archived", done.Archived, "attachments", done.Files)
-		}
-	}
 }
 
 // due is the filter of what is to be removed now, for the index retention_time.

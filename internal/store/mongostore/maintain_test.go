@@ -91,20 +91,3 @@ func TestMaintain(t *testing.T) {
 	now = now.Add(25 * time.Hour)
 	run("a day later", Maintained{Files: 1}, 1, 0, 0)
 }
-
-// A store maintains itself.
-func TestMaintainAlways(t *testing.T) {
-	s := openStore(t, func(o *Options) { o.MaintainEvery = 20 * time.Millisecond })
-	_, err := s.archived().InsertOne(t.Context(), bson.D{
-		{Key: "_id", Value: bson.NewObjectID()}, {Key: "user", Value: bson.NewObjectID()}, {Key: "exp", Value: true}, {Key: "rdate", Value: 1.0},
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for end := time.Now().Add(20 * time.Second); count(t, s.archived(), bson.D{}) > 0; {
-		if time.Now().After(end) {
-			t.Fatal("nothing is removed")
-		}
-		time.Sleep(20 * time.Millisecond)
-	}
-}

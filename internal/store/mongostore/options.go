@@ -32,8 +32,6 @@ type Options struct {
 	// it goes past; 3 s when zero. Messages that come after another one is stored are seen at most that much later when its
 	// writer dies.
 	Lease time.Duration
-	// MaintainEvery is how often Maintain runs by itself; 15 minutes when zero, never when negative.
-	MaintainEvery time.Duration
 	// Wait is how long Open waits for the databases; it tries once when zero.
 	Wait time.Duration
 
@@ -92,9 +90,6 @@ func (o *Options) setDefaults() {
 	}
 	if o.Timeout == 0 {
 		o.Timeout = 10 * time.Second
-	}
-	if o.MaintainEvery == 0 {
-		o.MaintainEvery = 15 * time.Minute
 	}
 	if o.Lease == 0 {
 		o.Lease = 3 * time.Second

@@ -237,9 +237,7 @@ func TestGarbage(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Maintain(t.Context()); err == nil {
-		t.Error("garbage is removed while another node does so")
-	}
+	removed(0) // as another node is at it
 	release()
 	removed(2)
 	if files, chunks := rowsIn(t, s, s.o.Bucket+".files"), rowsIn(t, s, s.o.Bucket+".chunks"); files != 2 || chunks != 4 {

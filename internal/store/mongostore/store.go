@@ -78,9 +78,6 @@ func Open(ctx context.Context, o Options) (_ *Store, err error) {
 	if err := s.ensureIndexes(ctx); err != nil {
 		return nil, fmt.Errorf("create the indexes: %w", err)
 	}
-	if o.MaintainEvery > 0 {
-		s.background.Go(s.maintainAlways)
-	}
 	return s, nil
 }
 
