@@ -24,7 +24,7 @@ import (
 )
 
 // Patience is how long a server may take to start, and to become what it shall be.
-const Patience = 20 * time.Second
+const Patience = time.Minute
 
 // Server is a process of redis-server or redis-sentinel.
 type Server struct {
