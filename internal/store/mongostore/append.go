@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
@@ -332,25 +333,31 @@ func (s *Store) arrive(ctx context.Context, acct mail.AccountID, mbox mail.Mailb
 	return s.step("inserted")
 }
 
+// insertChunk is how many messages one operation inserts; a server does several at a time.
+const insertChunk = 50
+
 // insertArrivals inserts documents that have ids of their own. It may be done any number of times.
 func (s *Store) insertArrivals(ctx context.Context, end time.Time, in []*arrival) error {
-	docs := make([]bson.D, len(in))
-	for i, a := range in {
-		docs[i] = a.document()
-	}
-	return s.againUntil(ctx, end, func(ctx context.Context) error {
-		if err := s.step("insert"); err != nil {
-			return err
+	chunks := slices.Collect(slices.Chunk(in, insertChunk))
+	return parallel(len(chunks), func(i int) error {
+		docs := make([]bson.D, len(chunks[i]))
+		for k, a := range chunks[i] {
+			docs[k] = a.document()
 		}
-		if len(docs) == 1 {
-			_, err := s.messages().InsertOne(ctx, docs[0])
-			if mongo.IsDuplicateKeyError(err) {
-				return nil
+		return s.againUntil(ctx, end, func(ctx context.Context) error {
+			if err := s.step("insert"); err != nil {
+				return err
 			}
-			return err
-		}
-		_, err := s.messages().InsertMany(ctx, docs, options.InsertMany().SetOrdered(false))
-		return exceptDuplicates(err)
+			if len(docs) == 1 {
+				_, err := s.messages().InsertOne(ctx, docs[0])
+				if mongo.IsDuplicateKeyError(err) {
+					return nil
+				}
+				return err
+			}
+			_, err := s.messages().InsertMany(ctx, docs, options.InsertMany().SetOrdered(false))
+			return exceptDuplicates(err)
+		})
 	})
 }
 

@@ -86,3 +86,97 @@ func BenchmarkAppend(b *testing.B) {
 		})
 	}
 }
+
+// benchBox is an account with a mailbox of n messages of 10 kB.
+func benchBox(b *testing.B, n int) (*Store, mail.AccountID, mail.MailboxID) {
+	b.Helper()
+	s := openStore(b)
+	acct, err := s.CreateAccount(b.Context(), store.NewAccount{
+		Account: mail.Account{Username: "bench"}, View: "bench", Mailboxes: []mail.Mailbox{{Path: "INBOX"}},
+	})
+	if err != nil {
+		b.Fatal(err)
+	}
+	box, err := s.MailboxByPath(b.Context(), acct.ID, "INBOX")
+	if err != nil {
+		b.Fatal(err)
+	}
+	appendMany(b, s, acct.ID, box.ID, n)
+	return s, acct.ID, box.ID
+}
+
+// appendMany stores messages in one call.
+func appendMany(b *testing.B, s *Store, acct mail.AccountID, box mail.MailboxID, n int) {
+	b.Helper()
+	raw := benchMessages()["plain"]
+	var in []store.Append
+	for i := range n {
+		c := contentOf(append(fmt.Appendf(nil, "X: %d\r\n", i), raw...))
+		c.References, c.Subject = []string{fmt.Sprint(i, "@x.test")}, fmt.Sprint("subject ", i)
+		st, err := s.Stage(b.Context(), c)
+		if err != nil {
+			b.Fatal(err)
+		}
+		in = append(in, store.Append{Staged: st})
+	}
+	if _, err := s.Append(b.Context(), acct, box, in); err != nil {
+		b.Fatal(err)
+	}
+}
+
+// BenchmarkFlags500 is STORE 1:* of 500 messages.
+func BenchmarkFlags500(b *testing.B) {
+	s, acct, box := benchBox(b, 500)
+	for i := 0; b.Loop(); i++ {
+		u := store.FlagUpdate{UIDs: mail.AllUIDs(), Mode: store.FlagMode(i % 2), Flags: mail.NewFlags(mail.Flagged)}
+		res, err := s.UpdateFlags(b.Context(), acct, box, u)
+		if err != nil || len(res.Changed) != 500 {
+			b.Fatal(len(res.Changed), err)
+		}
+	}
+}
+
+// BenchmarkAppend100 stores 100 messages in one call.
+func BenchmarkAppend100(b *testing.B) {
+	s, acct, box := benchBox(b, 1)
+	for b.Loop() {
+		appendMany(b, s, acct, box, 100)
+	}
+}
+
+// BenchmarkChanges is what a session that follows a mailbox of 500 messages pays for one new message.
+func BenchmarkChanges(b *testing.B) {
+	s, acct, box := benchBox(b, 500)
+	set, err := s.Changes(b.Context(), acct, box, 0)
+	if err != nil {
+		b.Fatal(err)
+	}
+	for b.Loop() {
+		b.StopTimer()
+		appendMany(b, s, acct, box, 1)
+		b.StartTimer()
+		if set, err = s.Changes(b.Context(), acct, box, set.To); err != nil || len(set.Changed) != 1 {
+			b.Fatal(set, err)
+		}
+	}
+}
+
+// BenchmarkMove250 moves 250 messages within a mailbox, and Expunge250 removes as many.
+func BenchmarkMove250(b *testing.B) {
+	s, acct, box := benchBox(b, 250)
+	for b.Loop() {
+		if res, err := s.Move(b.Context(), acct, box, box, mail.AllUIDs()); err != nil || len(res.To) != 250 {
+			b.Fatal(res, err)
+		}
+	}
+}
+
+// BenchmarkMailbox is STATUS of a mailbox of 500 messages.
+func BenchmarkMailbox(b *testing.B) {
+	s, acct, box := benchBox(b, 500)
+	for b.Loop() {
+		if m, err := s.Mailbox(b.Context(), acct, box); err != nil || m.Messages != 500 {
+			b.Fatal(m, err)
+		}
+	}
+}

@@ -242,7 +242,10 @@ func setOf(todo []*flagState) mail.UIDSet {
 	return mail.NormalizeUIDs(set)
 }
 
-// write updates messages with equal flags by one update each, all in one call.
+// flagChunk is how many messages one operation updates; a server does several at a time.
+const flagChunk = 125
+
+// write updates messages with equal flags by one update for each chunk.
 func (f *flagging) write(ctx context.Context, todo []*flagState, ms mail.ModSeq) (matched int64, err error) {
 	groups := make(map[string][]*flagState)
 	var order []string
@@ -253,26 +256,39 @@ func (f *flagging) write(ctx context.Context, todo []*flagState, ms mail.ModSeq)
 		}
 		groups[key] = append(groups[key], st)
 	}
-	var models []mongo.WriteModel
+	calls := [][]mongo.WriteModel{nil}
+	n := 0 // messages of the last call
 	for _, key := range order {
-		group := groups[key]
-		update := f.update(group[0], ms)
-		for _, filter := range uidFilters(oid(f.box.ID), setOf(group)) {
-			models = append(models, mongo.NewUpdateManyModel().SetFilter(append(filter, f.guard(group[0], ms)...)).SetUpdate(update))
+		update := f.update(groups[key][0], ms)
+		for chunk := range slices.Chunk(groups[key], flagChunk) {
+			if n+len(chunk) > flagChunk && n > 0 {
+				calls, n = append(calls, nil), 0
+			}
+			n += len(chunk)
+			for _, filter := range uidFilters(oid(f.box.ID), setOf(chunk)) {
+				model := mongo.NewUpdateManyModel().SetFilter(append(filter, f.guard(chunk[0], ms)...)).SetUpdate(update)
+				calls[len(calls)-1] = append(calls[len(calls)-1], model)
+			}
 		}
 	}
-	err = f.s.again(ctx, func(ctx context.Context) error {
-		if err := f.s.step("flags"); err != nil {
+	counts := make([]int64, len(calls))
+	err = parallel(len(calls), func(i int) error {
+		return f.s.again(ctx, func(ctx context.Context) error {
+			if err := f.s.step("flags"); err != nil {
+				return err
+			}
+			res, err := f.s.messages().BulkWrite(ctx, calls[i], options.BulkWrite().SetOrdered(false))
+			if err == nil {
+				counts[i] = res.MatchedCount
+			}
 			return err
-		}
-		res, err := f.s.messages().BulkWrite(ctx, models, options.BulkWrite().SetOrdered(false))
-		if err == nil {
-			matched = res.MatchedCount
-		}
-		return err
+		})
 	})
 	if err != nil {
 		return 0, err
+	}
+	for _, c := range counts {
+		matched += c
 	}
 	return matched, f.s.step("flagged")
 }

@@ -234,14 +234,16 @@ func randomMessage() *rapid.Generator[message] {
 	})
 }
 
+// machineContent makes few contents. Their line ends are CRLF and no part is empty: what an engine counts for them is their
+// size, also where it counts as WildDuck does.
 func machineContent(kind, n int) *store.Content {
 	switch kind {
 	case 0:
-		return content([]byte(strings.Repeat("\x00\n", n)), "8bit")
+		return content([]byte("X: y\r\n\r\n\x00"+strings.Repeat("\r\n\x00", n)), "8bit")
 	case 1:
-		return multipart("m", attachment(3000*n, 76, "\r\n", uint64(n)))
+		return multipart("m", attachment(3000*(n+1), 76, "\r\n", uint64(n)))
 	case 2:
-		return multipart("large", attachment(150_000, 76-n%2, "\r\n", 1), part{typ: "text/plain", encoding: "8bit", body: strings.Repeat("t", n)})
+		return multipart("large", attachment(150_000, 76-n%2, "\r\n", 1), part{typ: "text/plain", encoding: "8bit", body: strings.Repeat("t", n+1)})
 	case 3:
 		return thread(fmt.Sprint("s", n%2), fmt.Sprintf("%d@x", n), fmt.Sprintf("root%d@x", n%2))
 	}
