@@ -1,0 +1,87 @@
+package mongostore
+
+import (
+	"io"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"mallard/internal/store"
+)
+
+// endless is a message of any size that is in memory nowhere: a header and lines of base64.
+type endless struct {
+	head string
+	size int64
+}
+
+func (e *endless) ReadAt(p []byte, off int64) (int, error) {
+	const line = "QUJDREVGR0hJSktMTU5PUFFSU1RVVldYWVphYmNkZWZnaGlqa2xtbm9wcXJzdHV2d3h5ejAxMjM0\r\n"
+	for i := range p {
+		at := off + int64(i)
+		switch {
+		case at >= e.size:
+			return i, io.EOF
+		case at < int64(len(e.head)):
+			p[i] = e.head[at]
+		default:
+			p[i] = line[(at-int64(len(e.head)))%int64(len(line))]
+		}
+	}
+	return len(p), nil
+}
+
+// A large message is taken in and given out piece by piece.
+func TestLargeMessageMemory(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes a while")
+	}
+	const size, limit = 24 << 20, 12 << 20
+	s := openStore(t)
+	head := "Subject: x\r\nContent-Type: application/pdf\r\nContent-Transfer-Encoding: base64\r\n\r\n"
+	e := &endless{head: head, size: size}
+	peak := watchMemory(t)
+	doc, _ := s.insertForTest(t, &store.Content{Source: e, Size: size, Header: []byte(head)}, "P: 1\r\n")
+	b, err := s.openBody(t.Context(), doc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &comparer{r: io.MultiReader(strings.NewReader("P: 1\r\n"), io.NewSectionReader(e, 0, size))}
+	if err := b.WriteRange(c, 0, b.Size()); err != nil || c.different || c.matched != size+6 {
+		t.Errorf("equal up to %d of %d (%v)", c.matched, b.Size(), err)
+	}
+	if n := peak(); n > limit {
+		t.Errorf("a message of %d octets took %d of memory, want at most %d", size, n, limit)
+	} else {
+		t.Logf("at most %d KiB of memory", n>>10)
+	}
+}
+
+// watchMemory returns a function that says how much more of the heap was in use at a time.
+func watchMemory(t *testing.T) (peak func() int64) {
+	inUse := func() int64 {
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return int64(m.HeapAlloc)
+	}
+	runtime.GC()
+	before, most := inUse(), int64(0)
+	stop, stopped := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(stopped)
+		for {
+			select {
+			case <-stop:
+				return
+			case <-time.After(20 * time.Millisecond):
+				most = max(most, inUse()-before)
+			}
+		}
+	}()
+	return func() int64 {
+		close(stop)
+		<-stopped
+		return most
+	}
+}
