@@ -47,6 +47,7 @@ type Store struct {
 	SpoolMB        int      `toml:"spoolMB" range:"1..64" doc:"messages above this size in MiB wait in a file instead of memory while they are received"`
 	CachedAccounts int      `toml:"cachedAccounts" range:"100..10000000" doc:"accounts that are kept in memory with the counters of their mailboxes"`
 	Compactions    int      `toml:"compactions" range:"0..256" doc:"tables of the database that are rewritten at the same time; 0: half as many as there are processors"`
+	ReadAhead      int      `toml:"readAhead" range:"-1..256" doc:"answers with many messages for which another processor reads ahead, at the same time; 0: half as many as there are processors, -1: none"`
 	MinFreeMB      int      `toml:"minFreeMB" range:"0..1048576" doc:"MiB of the disk that stay free: below it messages are refused, below a quarter of it all changes; 0: no limit"`
 	FlagDelay      Duration `toml:"flagDelay" range:"1ms..1s" doc:"how long a change of flags may wait for the disk"`
 	JournalAge     Duration `toml:"journalAge" range:"1h..8760h" doc:"how long it is kept at least which messages changed and went, for clients and event streams that come back"`

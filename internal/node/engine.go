@@ -19,7 +19,7 @@ func openEmbedded(ctx context.Context, cfg *config.Config, o Options) (*pebblest
 	st, err := pebblestore.Open(ctx, pebblestore.Options{
 		Dir: dir, Logger: o.Log, ReadOnly: o.ReadOnly,
 		CacheSize: cacheSize(int64(cfg.Store.CacheMB)<<20, machineMemory()), MemTableSize: int64(cfg.Store.MemTableMB) << 20,
-		CachedAccounts: cfg.Store.CachedAccounts, Compactions: cfg.Store.Compactions, MinFree: offWhenZero(int64(cfg.Store.MinFreeMB) << 20),
+		CachedAccounts: cfg.Store.CachedAccounts, Compactions: cfg.Store.Compactions, Helpers: cfg.Store.ReadAhead, MinFree: offWhenZero(int64(cfg.Store.MinFreeMB) << 20),
 		FlagDelay: time.Duration(cfg.Store.FlagDelay), JournalAge: time.Duration(cfg.Store.JournalAge), ThreadAge: time.Duration(cfg.Store.ThreadAge),
 	})
 	if err != nil {

@@ -31,7 +31,8 @@ type body struct {
 	value []byte // the value of the text, textOwn
 
 	open  bool
-	inner bool // part of a Fetch, which has entered and registered already
+	inner bool   // part of a Fetch, which has entered and registered already
+	ahead *ahead // of that Fetch, or nil
 }
 
 // Open implements store.Messages.
@@ -256,7 +257,7 @@ func (b *body) withContent(h hash, size int64, f func(data []byte) error) error 
 	if size >= blobFileFrom {
 		return corrupt(b.what, fmt.Errorf("%w: content of %d octets in the database", errValue, size))
 	}
-	value, closer, err := b.s.db.Get(hashKey(tabBlob, h))
+	value, closer, err := b.content(h)
 	if isNotFound(err) {
 		return corrupt(b.what, fmt.Errorf("content %x is missing", h))
 	}
@@ -273,6 +274,16 @@ func (b *body) withContent(h hash, size int64, f func(data []byte) error) error 
 		return readError(b.what, err)
 	}
 	return b.useContent(h, *buf, size, f)
+}
+
+// content looks for content; a Fetch that reads ahead may have it already.
+func (b *body) content(h hash) (value []byte, closer io.Closer, err error) {
+	if b.ahead != nil {
+		if value, closer = b.ahead.found.take(h); closer != nil {
+			return value, closer, nil
+		}
+	}
+	return b.s.db.Get(hashKey(tabBlob, h))
 }
 
 func (b *body) useContent(h hash, value []byte, size int64, f func(data []byte) error) error {

@@ -46,6 +46,9 @@ type fetch struct {
 	stopped bool // the caller wants no more, or an error was yielded
 
 	keywords map[string]string
+
+	ahead *ahead // reads ahead, or nil
+	cold  uint64 // coldOctets of docs when it was last looked at
 }
 
 // cursor is a second iterator on the state that fetch.rows reads, opened when it is
@@ -118,6 +121,8 @@ func (f *fetch) open() error {
 }
 
 func (f *fetch) close() error {
+	f.endAhead()
+	f.cold = 0
 	var err error
 	for _, it := range []*pebble.Iterator{f.rows, f.docs.it, f.texts.it, f.extras.it} {
 		if it == nil {
@@ -306,6 +311,7 @@ func (f *fetch) visit(uid mail.UID, it *pebble.Iterator) bool {
 	if f.count++; f.ctx.Err() != nil {
 		return false
 	}
+	f.readAhead()
 	value, err := it.ValueAndErr()
 	f.row = store.Row{UID: uid, Open: f.row.Open}
 	f.hasDoc = false
@@ -429,7 +435,7 @@ func (f *fetch) openBody() (store.Body, error) {
 	if b.s == nil {
 		b.s, b.inner = f.s, true
 	}
-	b.what = ""
+	b.what, b.ahead = "", f.ahead
 	err := f.document()
 	if err == nil {
 		b.header = f.doc.sections[secHeader]

@@ -36,6 +36,7 @@ type Store struct {
 	threads  threadCache
 	known    knownKeys
 	space    *space
+	helpers  atomic.Int64 // that read ahead of Fetch calls
 	degraded atomic.Pointer[frozenError]
 
 	// directory is held by changes of names that are unique in the store.

@@ -38,6 +38,10 @@ type Options struct {
 	// database. Default: half of the processors, at least 1.
 	Compactions int
 
+	// Helpers is how many goroutines may read ahead of Fetch calls at the same time,
+	// each for one call. Default: half of the processors, none with only one. Negative: none.
+	Helpers int
+
 	// MinFree is how much of the disk stays free, in octets: below it, messages
 	// are refused with NoSpace; below a quarter of it, all changes are. Negative
 	// switches the check off. Default 128 MiB.
@@ -84,6 +88,9 @@ func (o Options) withDefaults() (Options, error) {
 	setDefault(&o.CacheSize, 128<<20)
 	setDefault(&o.MemTableSize, 16<<20)
 	setDefault(&o.CachedAccounts, 10_000)
+	if o.Helpers == 0 {
+		o.Helpers = runtime.GOMAXPROCS(0) / 2
+	}
 	setDefault(&o.Compactions, max(1, runtime.GOMAXPROCS(0)/2))
 	setDefault(&o.MinFree, 128<<20)
 	setDefault(&o.FlagDelay, 200*time.Millisecond)
