@@ -23,6 +23,8 @@ const (
 	overlap = 15 * time.Second
 	// lively is how long after its last change a mailbox is searched for rows that came late.
 	lively = 5 * time.Minute
+	// latePause is how often that is done at most for those who were told the same.
+	latePause = 500 * time.Millisecond
 	// watchTime is how long messages are looked for at a UID that was gone past, every lookPause.
 	watchTime = 10 * time.Minute
 	lookPause = time.Second
@@ -105,6 +107,7 @@ type handed struct {
 	at     time.Time // when its reading began
 	before uint64    // readings that had ended then
 	own    uint64    // its own number
+	looked time.Time // when rows that came late were last looked for
 }
 
 type seenAt struct {
@@ -140,13 +143,19 @@ func (t *track) begin(now time.Time, lease time.Duration, since mail.ModSeq) sig
 		}
 	}
 	s.readings = t.readings
-	for _, h := range t.handed {
+	for i, h := range t.handed {
 		if h.to > since {
 			break
 		}
 		s.sureAt, s.answer = h.at, nil
 		if h.to == since {
 			s.answer = &h
+			// A session asks after each of its commands, and there can be hundreds of rows to look through.
+			if s.lively && now.Sub(h.looked) < latePause {
+				s.lively = false
+			} else {
+				t.handed[i].looked = now
+			}
 		}
 	}
 	maps.DeleteFunc(t.watch, func(_ mail.UID, until time.Time) bool { return now.After(until) })
@@ -188,7 +197,11 @@ func (t *track) end(r *reading, settled mail.ModSeq, uids mail.UID, to mail.ModS
 	}
 	t.readings++
 	t.see(r)
-	t.hand(handed{to: to, at: r.started, before: r.readings, own: t.readings})
+	looked := r.started
+	if !r.lively && r.answer != nil {
+		looked = r.answer.looked
+	}
+	t.hand(handed{to: to, at: r.started, before: r.readings, own: t.readings, looked: looked})
 }
 
 // see notes the rows of a reading.
