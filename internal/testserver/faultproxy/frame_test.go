@@ -70,7 +70,8 @@ func FuzzFrames(f *testing.F) {
 	})
 }
 
-// A lost answer in the middle of a pipeline loses that answer and those behind it, and the server has carried all out.
+// A lost answer in the middle of a pipeline loses that answer and those behind it. The server has carried out what it
+// would have answered; what comes behind may still be on its way when the connection ends.
 func TestRedisPipeline(t *testing.T) {
 	ctx := context.Background()
 	s := miniredis.RunT(t)
@@ -89,12 +90,12 @@ func TestRedisPipeline(t *testing.T) {
 	if cmds[1].Err() == nil || cmds[2].Err() == nil {
 		t.Errorf("answers are %v, %v", cmds[1].Err(), cmds[2].Err())
 	}
-	for i := range 3 {
+	for i := range 2 {
 		if !s.Exists(fmt.Sprint(i)) {
 			t.Errorf("command %d was not carried out", i)
 		}
 	}
-	if got := p.Names(); !slices.Equal(got, []string{"set", "set", "set"}) {
+	if got := p.Names(); len(got) < 2 || !slices.Equal(got, []string{"set", "set", "set"}[:len(got)]) {
 		t.Errorf("commands seen: %q", got)
 	}
 }
