@@ -78,7 +78,8 @@ func (r *reading) read(ctx context.Context) error {
 			r.settled = r.modSeq - inFlight
 		}
 	}
-	r.whole = r.since == 0 || r.since > r.modSeq
+	restored, restoredUIDs := restoredUpTo(r.box)
+	r.whole = r.since == 0 || r.since > r.modSeq || r.since < restored
 	low := r.settled
 	if !r.whole {
 		low = min(low, r.since)
@@ -116,6 +117,7 @@ func (r *reading) read(ctx context.Context) error {
 			return err
 		}
 	}
+	r.settled, r.uids = max(r.settled, restored), max(r.uids, restoredUIDs)
 	return r.fillHoles(ctx)
 }
 

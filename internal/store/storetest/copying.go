@@ -27,7 +27,7 @@ func copyCases() []caseFunc {
 
 // rich appends messages that differ in everything.
 func (f *fixture) rich(mbox mail.MailboxID) []store.Appended {
-	contents := []*store.Content{note(1), multipart("rich", attachment(200_000, 76, "\r\n", 7)), content([]byte("no header"), "7bit"), thread("t", "a@b")}
+	contents := []*store.Content{note(1), multipart("rich", attachment(200_000, 76, "\r\n", 7)), content([]byte("X: y\r\n\r\nno more"), "7bit"), thread("t", "a@b")}
 	var out []store.Appended
 	for i, c := range contents {
 		out = append(out, f.append(mbox, c, store.Append{
