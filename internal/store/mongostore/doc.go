@@ -18,11 +18,34 @@
 //
 // # No lost change
 //
-// UIDs and mod-sequences are handed out by an update of the mailbox's document before the message that gets them is
-// written. Until then there is a gap: numbers that were given to somebody and of which nothing can be seen yet. A
-// reader that goes past a gap would miss what fills it. So that nobody does, Changes tells what it sees but returns as
-// To only the mod-sequence below the first gap that may still be filled: the next call reads the rest again, and
-// applying a change twice alters nothing. A new message is told only when every UID below it is accounted for: it is
-// seen, was expunged, or its writer has had its time. A writer of ours that has not written its message within the
-// lease gives its UID up and takes another one.
+// UIDs and mod-sequences are handed out by an update of the mailbox's document before what gets them is written. Until
+// then there is a gap: numbers that were given to somebody and of which nothing can be seen. A reader that asks for what
+// is greater than the last number that it saw would miss what fills the gap. Three rules keep that from happening;
+// docs/format/mongo.md argues why they suffice.
+//
+// Changes goes on from a point below every gap. It reads the mailbox's document (what was handed out), then the journal,
+// then the messages. A mod-sequence is complete when the journal has a row of it, because rows are written after all else
+// and, being read first, after all else that this reading finds. To is the last mod-sequence below the first one that is
+// not complete; what is above it is told all the same and will be told again, which alters nothing. A number without a row
+// is waited for as long as Options.Lease, counted from when this node first saw it handed out, on its own clock. Rows that
+// come later still, of a change by WildDuck that took longer or of a slow node, are found by the time at which they were
+// written. Each EXPUNGE has a mod-sequence of its own, so that one row never stands for others.
+//
+// Messages show in the order of their UIDs: up to the first UID that is neither seen nor told of and whose writer has not
+// had its time. A writer of ours that did not have the answer to its insert within the lease moves its message to a new
+// UID before it tells anybody. A message that is found at a UID that was gone past, because a WildDuck node was slower
+// than the lease, is moved to the next UID by whoever finds it; each node looks at those UIDs for some minutes.
+//
+// What a node leaves undone when it dies is done by those who meet it: messages without a journal row get one; what an
+// expunge or a move was about to remove is noted in the mailbox's document by the update that takes its numbers, so that
+// the rows can be made up for and a move be completed (the new id of a moved message follows from the old one). A charge
+// to the quota without its message is found by a recount.
+//
+// # Failures
+//
+// Every write can be made twice: documents and journal rows have their ids before they are sent, updates are guarded by
+// what they change, storageUsed remembers the last changes that were made to it. So each is tried again until it is
+// answered, as long as Options.Timeout. After that the error is temporary, with store.ErrOutcomeUnknown in its chain where
+// the change may have happened, and what follows from that (a quota, references, a journal row) is settled in the
+// background as soon as the database answers.
 package mongostore
