@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"strings"
 	"sync"
@@ -19,7 +20,9 @@ import (
 	"mallard/internal/migrate"
 	"mallard/internal/store"
 	"mallard/internal/store/memstore"
+	"mallard/internal/store/mongostore"
 	"mallard/internal/store/pebblestore"
+	"mallard/internal/testserver"
 )
 
 func TestMain(m *testing.M) {
@@ -34,7 +37,28 @@ func engines() map[string]func(t *testing.T) migrate.Engine {
 	return map[string]func(t *testing.T) migrate.Engine{
 		"memory": func(*testing.T) migrate.Engine { return memstore.New(memstore.Options{Mangle: true}) },
 		"pebble": func(t *testing.T) migrate.Engine { return openPebble(t, t.TempDir(), false) },
+		"mongo":  openMongo,
 	}
+}
+
+// openMongo opens the engine of a cluster on a database of its own.
+func openMongo(t *testing.T) migrate.Engine {
+	t.Helper()
+	receiver := draft.New(draft.Options{Dir: t.TempDir()})
+	s, err := mongostore.Open(context.Background(), mongostore.Options{
+		URI: testserver.Mongo(t), Now: now,
+		Describe: func(ctx context.Context, source io.ReaderAt, size int64) (*store.Content, error) {
+			d, err := receiver.Receive(ctx, io.NewSectionReader(source, 0, size), 0)
+			if err != nil {
+				return nil, err
+			}
+			return d.Content(), nil // the draft ends with the test
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
 }
 
 func openPebble(t *testing.T, dir string, readOnly bool) *pebblestore.Store {
@@ -299,6 +323,9 @@ func check(t *testing.T, s store.Store) {
 func each(t *testing.T, f func(t *testing.T, from, to migrate.Engine)) {
 	for from, open := range engines() {
 		for to, target := range engines() {
+			if from == "mongo" && to == "memory" || from == "memory" && to == "mongo" {
+				continue // it is slow, and says nothing that the embedded engine does not
+			}
 			t.Run(from+" to "+to, func(t *testing.T) {
 				a, b := open(t), target(t)
 				defer func() {

@@ -193,8 +193,8 @@ func (c *imap) list(mailbox string) ([]message, error) {
 		}
 		m := message{id: subject[1]}
 		m.uid, _ = strconv.Atoi(uid[1])
-		if f := flagsOf.FindStringSubmatch(l); f != nil {
-			m.flags = f[1]
+		if f := flagsOf.FindStringSubmatch(l); f != nil { // \Recent is a session's own
+			m.flags = strings.TrimSpace(strings.ReplaceAll(f[1], `\Recent`, ""))
 		}
 		out = append(out, m)
 	}

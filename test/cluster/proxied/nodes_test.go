@@ -69,8 +69,7 @@ func startDatabases(t *testing.T) databases {
 	return databases{mongo: servers.SharedMongo(t) + name, sentinels: servers.StartSentinel(t, redisPassword).Addrs}
 }
 
-// node is a server of the cluster with the configuration of the guide; only addresses, files and two times, which are
-// shorter, differ.
+// node is a server of the cluster with the configuration of the guide; only addresses and files differ.
 type node struct {
 	t      testing.TB
 	name   string
@@ -100,7 +99,7 @@ func newNode(t *testing.T, name string, d databases, key, cert string) *node {
 		host, port, _ := strings.Cut(addr, ":")
 		sentinels = append(sentinels, fmt.Sprintf("{host = %q, port = %s}", host, port))
 	}
-	text = swap(t, text, `mongo = ".*"`, fmt.Sprintf("mongo = %q\ntimeout = \"3s\"\nlease = \"6s\"", d.mongo))
+	text = swap(t, text, `mongo = ".*"`, fmt.Sprintf("mongo = %q", d.mongo))
 	text = swap(t, text, `sentinels = \[.*?\]`, "sentinels = ["+strings.Join(sentinels, ", ")+"]")
 	text = swap(t, text, `name = "mail"`, fmt.Sprintf("name = %q", servers.MasterName))
 	text = swap(t, text, `/var/lib/mallard`, filepath.Join(n.dir, "data"))
@@ -262,7 +261,7 @@ func startCluster(t *testing.T) *cluster {
 		n.start()
 		c.nodes = append(c.nodes, n)
 	}
-	text := guide(t, "haproxy")[0]
+	text := swap(t, guide(t, "haproxy")[0], `maxconn 40000`, "maxconn 1000") // as many files as a test may open
 	var frontends []string
 	for i, port := range servers.FreePorts(t, len(services())) {
 		service := services()[i]
