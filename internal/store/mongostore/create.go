@@ -121,7 +121,10 @@ func (c *creation) insertUser(ctx context.Context, targets bson.A) error {
 	}
 	doc := newUserDoc(c.account, c.in.View, targets, c.stamp)
 	for range 2 {
-		_, err := c.s.users().InsertOne(ctx, doc)
+		err := c.s.again(ctx, func(ctx context.Context) error {
+			_, err := c.s.users().InsertOne(ctx, doc)
+			return err
+		})
 		if err == nil {
 			return nil
 		}

@@ -57,5 +57,6 @@ func transient(err error) bool {
 			return true
 		}
 	}
-	return false
+	// FerretDB hands on what PostgreSQL says, without a code of its own, when its own attempts are used up.
+	return server.HasErrorMessage("deadlock detected")
 }
