@@ -2,6 +2,7 @@ package mongostore
 
 import (
 	"bytes"
+	"sync"
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
@@ -57,7 +58,8 @@ type prepared struct {
 	verbatim int64 // octets, RFC822.SIZE
 	// refs are the references that are counted. They may be given to dropReferences at any time after prepare.
 	refs  references
-	hdate time.Time // zero when the message has no date; then hdate is the internal date
+	mu    sync.Mutex // guards refs while attachments are stored
+	hdate time.Time  // zero when the message has no date; then hdate is the internal date
 
 	st       *staged
 	prefix   []byte

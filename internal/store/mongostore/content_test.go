@@ -119,10 +119,11 @@ func unusual(t testing.TB) map[string][]byte {
 		"one line": mixed("\r\n", wrapped(data[:57], 76, "\r\n")), "998": mixed("\r\n", wrapped(data, 998, "\r\n")), "77": mixed("\r\n", wrapped(data, 77, "\r\n")),
 		"preamble": []byte("Content-Type: multipart/mixed; boundary=b\n\npre\n--b\n\na\n--b--\npost\r\n"), "unterminated": []byte("Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n\r\na"),
 		"no parts": []byte("Content-Type: multipart/mixed; boundary=b\r\n\r\nonly\r\n"), "ends only": []byte("Content-Type: multipart/mixed; boundary=b\r\n\r\n--b--\r\n--b--\r\n"),
-		"big preamble": []byte("Content-Type: multipart/mixed; boundary=b\r\n\r\n" + strings.Repeat("line\n", 2_000_000) + "--b\r\n\r\na\r\n--b--\r\n"),
-		"many parts":   []byte("Content-Type: multipart/mixed; boundary=b\r\n\r\n" + strings.Repeat("--b\r\n\r\na\r\n", 5000)),
-		"message":      []byte("Content-Type: message/rfc822\r\n\r\nSubject: in\r\nContent-Type: image/png\r\n\r\ndata\n"),
-		"big message":  append([]byte("Content-Type: message/rfc822\r\n\r\nSubject: in\r\n\r\n"), bytes.Repeat([]byte("some text\r\n"), 900_000)...),
+		"big preamble":   []byte("Content-Type: multipart/mixed; boundary=b\r\n\r\n" + strings.Repeat("line\n", 2_000_000) + "--b\r\n\r\na\r\n--b--\r\n"),
+		"many parts":     []byte("Content-Type: multipart/mixed; boundary=b\r\n\r\n" + strings.Repeat("--b\r\n\r\na\r\n", 5000)),
+		"LF, CRLF later": []byte("Subject: x\n\nline\nline\n" + strings.Repeat("line\r\n", 40_000)),
+		"message":        []byte("Content-Type: message/rfc822\r\n\r\nSubject: in\r\nContent-Type: image/png\r\n\r\ndata\n"),
+		"big message":    append([]byte("Content-Type: message/rfc822\r\n\r\nSubject: in\r\n\r\n"), bytes.Repeat([]byte("some text\r\n"), 900_000)...),
 	}
 	files, err := filepath.Glob("mimetree/testdata/golden/*.eml")
 	if err != nil || len(files) == 0 {

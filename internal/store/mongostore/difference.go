@@ -116,6 +116,7 @@ type comparer struct {
 	want      []byte // in place of r, without lf
 	lf        bool
 	cr        bool  // a CR that may be before LF is held back
+	dropped   bool  // a CR was dropped before the LF that comes now
 	told      int64 // up to there they are equal: octets told, and
 	matched   int64 // octets of r
 	different bool
@@ -133,7 +134,7 @@ func (c *comparer) Write(p []byte) (int, error) {
 		if c.cr {
 			c.cr = false
 			if p[i] == '\n' {
-				c.told++ // the CR
+				c.dropped = true
 			} else if err := c.compare([]byte{'\r'}, 1); err != nil {
 				return 0, err
 			}
@@ -175,6 +176,10 @@ func (c *comparer) compare(p []byte, n int) error {
 		return fmt.Errorf("read the message: %w", err)
 	}
 	k := commonLen(c.buf[:got], p)
+	if c.dropped && k > 0 {
+		c.told++
+	}
+	c.dropped = false
 	c.told += int64(k)
 	c.matched += int64(k)
 	c.different = k < n

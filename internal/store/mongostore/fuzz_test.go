@@ -17,6 +17,7 @@ func FuzzVerbatim(f *testing.F) {
 		if len(raw) < 20_000 {
 			f.Add(raw, false, uint8(0))
 			f.Add(raw, true, uint8(76))
+			f.Add(raw, true, uint8(61))
 		}
 	}
 	f.Fuzz(func(t *testing.T, raw []byte, prefixed bool, line uint8) {
@@ -36,7 +37,7 @@ func FuzzVerbatim(f *testing.F) {
 			t.Fatal(err)
 		}
 		files := map[string][]byte{}
-		if p.fields == nil {
+		if p.fields == nil || line%2 == 1 {
 			storeInMemory(t, p, files, int(line))
 		}
 		raw0, err := bson.Marshal(p.fields)
@@ -74,7 +75,7 @@ func FuzzVerbatim(f *testing.F) {
 }
 
 // storeInMemory completes a message as storeAttachments does. With a length of lines, files are kept decoded that are not
-// meant to be.
+// meant to be. With an odd one what is behind the header is a file of its own.
 func storeInMemory(t *testing.T, p *prepared, files map[string][]byte, line int) {
 	st := p.st
 	leaves := append([]leaf(nil), st.leaves...)
@@ -102,14 +103,19 @@ func storeInMemory(t *testing.T, p *prepared, files map[string][]byte, line int)
 		}
 		keep(b)
 	}
-	edits, rest := st.edits(leaves, p.prefixed, p.prefix)
-	if raw := st.needsRaw(edits); raw != nil {
+	d := st.edits(leaves, p.prefixed, p.prefix)
+	edits := d.all
+	raw := st.needsRaw(edits)
+	if line%2 == 1 {
+		raw = &attached{raw: span{int64(len(st.gaps[0])), st.size}}
+	}
+	if raw != nil {
 		a, err := rawFacts(st.src, raw.raw)
 		if err != nil {
 			t.Fatal(err)
 		}
 		keep(a)
-		edits = st.withRaw(edits, rest)
+		edits = d.withRaw(st)
 	}
 	if err := p.complete(all, nil, edits); err != nil {
 		t.Fatal(err)

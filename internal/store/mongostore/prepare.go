@@ -3,6 +3,7 @@ package mongostore
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"fmt"
 	"io"
 
@@ -29,9 +30,8 @@ func (s *Store) prepare(ctx context.Context, st *staged, prefix []byte) (*prepar
 	p.verbatim = int64(len(prefix)) + st.size
 	p.hdate = p.prefixed.Date()
 	if len(st.files) == 0 && st.raw == nil {
-		edits, _ := st.edits(st.leaves, p.prefixed, p.prefix)
-		if st.needsRaw(edits) == nil {
-			return p, p.complete(st.files, nil, edits)
+		if d := st.edits(st.leaves, p.prefixed, p.prefix); st.needsRaw(d.all) == nil {
+			return p, p.complete(st.files, nil, d.all)
 		}
 	}
 	return p, nil // storeAttachments does the rest
@@ -174,17 +174,25 @@ func appendEdits(dst []byte, edits []edit) []byte {
 	return dst
 }
 
-// edits are the differences between the message with this prefix as it is rebuilt and as it came. rest is where in the
-// rebuilt message the first body begins.
-func (st *staged) edits(leaves []leaf, x *mimetree.Prefixed, prefix []byte) (edits []edit, rest int64) {
+// differences are those between a message as it is rebuilt and as it came.
+type differences struct {
+	all   []edit
+	first []edit // those before the first body
+	rest  int64  // where in the rebuilt message that begins
+}
+
+// edits are the differences of the message with this prefix, when its bodies are kept so.
+func (st *staged) edits(leaves []leaf, x *mimetree.Prefixed, prefix []byte) differences {
+	var d differences
+	var edits []edit
 	at := int64(0) // in the rebuilt message
 	i := 0
 	var gap []byte
 	flush := func() {
 		raw := st.gaps[i]
 		if i == 0 {
-			edits = append(edits, firstGap(gap, prefix, raw)...)
-			rest = int64(len(gap))
+			d.first, d.rest = firstGap(gap, prefix, raw), int64(len(gap))
+			edits = append(edits, d.first...)
 		} else if i < len(leaves) || !bytes.HasPrefix(gap, raw) {
 			// What is rebuilt beyond the end is cut off.
 			edits = append(edits, textEdits(gap, raw, at)...)
@@ -207,7 +215,8 @@ func (st *staged) edits(leaves []leaf, x *mimetree.Prefixed, prefix []byte) (edi
 		i++
 	}
 	flush()
-	return joinEdits(edits), rest
+	d.all = joinEdits(edits)
+	return d
 }
 
 // firstGap compares what is before the first body. The prefix has its own line ends.
@@ -233,15 +242,8 @@ func (st *staged) needsRaw(edits []edit) *attached {
 }
 
 // withRaw puts the file of raw octets in the place of all differences behind the first body's beginning.
-func (st *staged) withRaw(edits []edit, rest int64) []edit {
-	var out []edit
-	for _, e := range edits {
-		if e.at >= rest {
-			break
-		}
-		out = append(out, e)
-	}
-	return append(out, edit{at: rest, n: -1, size: st.size - int64(len(st.gaps[0])), file: true})
+func (d *differences) withRaw(st *staged) []edit {
+	return append(d.first[:len(d.first):len(d.first)], edit{at: d.rest, n: -1, size: st.size - int64(len(st.gaps[0])), file: true})
 }
 
 // storeAttachments stores what the message refers to, counts the references and completes the fields. It is called once
@@ -254,26 +256,26 @@ func (s *Store) storeAttachments(ctx context.Context, p *prepared) error {
 	hashes := map[string]string{}
 	files := make([]*attached, len(st.files), len(st.files)+1)
 	leaves := append([]leaf(nil), st.leaves...)
+	outcomes, err := s.attachAll(ctx, p)
+	if err != nil {
+		return readError("store an attachment", err)
+	}
 	for i, a := range st.files {
-		k, fresh, err := s.attach(ctx, p, a)
-		if err != nil {
-			return readError("store an attachment", err)
-		}
-		if fresh {
+		if outcomes[i].fresh {
 			hashes[a.key] = a.hash()
 		}
-		if files[i], err = a.keptAs(k, leaves, st.src); err != nil {
+		if files[i], err = a.keptAs(outcomes[i].kept, leaves, st.src); err != nil {
 			return err
 		}
 	}
-	edits, rest := st.edits(leaves, p.prefixed, p.prefix)
+	d := st.edits(leaves, p.prefixed, p.prefix)
+	edits := d.all
 	raw := st.raw
 	if raw == nil {
 		if raw = st.needsRaw(edits); raw != nil {
 			if st.src == nil {
 				return mail.NewError(mail.CodeUnavailable, "the attachments of the message have changed meanwhile")
 			}
-			var err error
 			if raw, err = rawFacts(st.src, raw.raw); err != nil {
 				return err
 			}
@@ -284,9 +286,37 @@ func (s *Store) storeAttachments(ctx context.Context, p *prepared) error {
 			return readError("store the message as it is", err)
 		}
 		files = append(files, raw)
-		edits = st.withRaw(edits, rest)
+		edits = d.withRaw(st)
 	}
 	return p.complete(files, hashes, edits)
+}
+
+// outcome is what came of storing a file: how it is kept, and whether it was stored for this message.
+type outcome struct {
+	kept  kept
+	fresh bool
+}
+
+// attachAll attaches the files of a message, different ones at the same time.
+func (s *Store) attachAll(ctx context.Context, p *prepared) ([]outcome, error) {
+	files := p.st.files
+	byID := make(map[[sha256.Size]byte][]int, len(files))
+	var ids [][sha256.Size]byte
+	for i, a := range files {
+		if byID[a.id] == nil {
+			ids = append(ids, a.id)
+		}
+		byID[a.id] = append(byID[a.id], i)
+	}
+	out := make([]outcome, len(files))
+	return out, parallel(len(ids), func(n int) (err error) {
+		for _, i := range byID[ids[n]] {
+			if out[i].kept, out[i].fresh, err = s.attach(ctx, p, files[i]); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 }
 
 // attach counts a reference to a file, which it stores when it is not there, and notes it. It says how the file is kept
@@ -294,7 +324,7 @@ func (s *Store) storeAttachments(ctx context.Context, p *prepared) error {
 func (s *Store) attach(ctx context.Context, p *prepared, a *attached) (k kept, fresh bool, err error) {
 	if !a.uploaded {
 		if k, fresh, err = s.storeFile(ctx, p.st.src, a, 1, p.st.magic); err == nil {
-			p.refs.ids = append(p.refs.ids, a.id[:])
+			p.counted(a)
 		}
 		return k, fresh, err
 	}
@@ -303,12 +333,19 @@ func (s *Store) attach(ctx context.Context, p *prepared, a *attached) (k kept, f
 		return k, false, err
 	}
 	if found {
-		p.refs.ids = append(p.refs.ids, a.id[:])
+		p.counted(a)
 	}
 	if !found || k != a.kept {
 		return k, false, mail.NewError(mail.CodeUnavailable, "an attachment of the message is gone, it must be stored anew")
 	}
 	return k, a.fresh, nil
+}
+
+// counted notes that a reference was counted.
+func (p *prepared) counted(a *attached) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.refs.ids = append(p.refs.ids, a.id[:])
 }
 
 // keptAs is the file as it turned out to be kept. The leaf that it is the body of is compared anew when that is otherwise

@@ -226,8 +226,8 @@ func (st *staged) storeLarge(ctx context.Context, src io.ReaderAt) error {
 			}
 		}
 	}
-	edits, _ := st.edits(st.leaves, st.tree.Prefixed(nil), nil)
-	if st.raw = st.needsRaw(edits); st.raw == nil {
+	d := st.edits(st.leaves, st.tree.Prefixed(nil), nil)
+	if st.raw = st.needsRaw(d.all); st.raw == nil {
 		return st.loadEdits(src)
 	}
 	var err error
