@@ -42,6 +42,9 @@ type node struct {
 	pop3 string // empty where there is none
 }
 
+// secret signs tokens; nodes that take each other's must have the same.
+const secret = "[api.accessControl]\nsecret = \"interop-token-secret\"\n"
+
 // names counts the users of this process: each test has its own.
 var names = new(atomic.Int64)
 
@@ -56,6 +59,7 @@ func start(t *testing.T, o servers.WildDuckOptions) *env {
 	r := servers.StartRedis(t, servers.RedisOptions{Password: "interop-secret"}) // its own: channels know no databases
 	e.redisURL = r.Database(3)
 	o.Mongo, o.Redis = e.mongoURL, e.redisURL
+	o.Extra += secret
 	e.connect(t, o)
 	t.Cleanup(func() { e.drop(t) })
 	e.wildduck = wildduckNode("WildDuck", servers.StartWildDuck(t, o))
@@ -63,7 +67,7 @@ func start(t *testing.T, o servers.WildDuckOptions) *env {
 		e.mallard = wildduckNode("second WildDuck", servers.StartWildDuck(t, o))
 		return e
 	}
-	s := harness.Start(t, harness.Options{DBs: dbs(o)})
+	s := harness.Start(t, harness.Options{DBs: dbs(o), Extra: secret})
 	e.mallard = &node{name: "Mallard", api: s.API, imap: s.IMAP, lmtp: s.LMTP}
 	return e
 }
