@@ -31,7 +31,7 @@ const Password = "e2e-password-1"
 const Domain = "mallard.test"
 
 const (
-	startTime = 30 * time.Second
+	startTime = 2 * time.Minute
 	stopTime  = 15 * time.Second
 )
 
