@@ -210,6 +210,7 @@ type messageInfo struct {
 	Source    string      `json:"source,omitempty"`
 	From      string      `json:"from"`
 	To        []string    `json:"to,omitempty"`
+	TransType string      `json:"transtype,omitempty"`
 	Time      time.Time   `json:"time,omitzero"`
 	Reference *referenced `json:"reference,omitempty"`
 }
@@ -221,11 +222,23 @@ type referenced struct {
 	ID      mail.UID       `json:"id" doc:"UID"`
 }
 
+// UnmarshalJSON reads also the false that WildDuck writes where there is none.
+func (r *referenced) UnmarshalJSON(b []byte) error {
+	if string(b) == "false" {
+		return nil
+	}
+	type plain referenced
+	return json.Unmarshal(b, (*plain)(r))
+}
+
 // readInfo reads what a store kept; damage and absence are an empty info.
 func readInfo(text string) messageInfo {
 	var info messageInfo
 	if text == "" || json.Unmarshal([]byte(text), &info) != nil {
 		return messageInfo{}
+	}
+	if info.Reference != nil && info.Reference.ID == 0 {
+		info.Reference = nil
 	}
 	return info
 }

@@ -253,7 +253,7 @@ func (a *API) storeUpload(ctx context.Context, box *mail.Mailbox, in *uploadIn, 
 	if in.MetaData != nil {
 		msg.MetaData = string(*in.MetaData)
 	}
-	info := messageInfo{Source: "API", Time: now.Truncate(time.Millisecond)}
+	info := messageInfo{Source: "API", TransType: "UPLOAD", Time: now.Truncate(time.Millisecond)}
 	if ref != nil {
 		info.Reference = &referenced{Action: in.Reference.Action, Mailbox: in.Reference.Mailbox, ID: mail.UID(in.Reference.ID)}
 	}

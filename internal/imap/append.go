@@ -2,10 +2,12 @@ package imap
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"math"
+	"net"
 	"time"
 
 	"mallard/internal/imap/imapwire"
@@ -120,8 +122,32 @@ func (s *session) receiveOne(ctx context.Context, m *imapwire.AppendMessage) (st
 	if date.IsZero() {
 		date = time.Now()
 	}
-	info := fmt.Sprintf(`{"source":"IMAP","transtype":"APPEND","time":%q}`, time.Now().UTC().Format(time.RFC3339))
+	info, err := s.appendInfo(time.Now())
+	if err != nil {
+		_ = staged.Close()
+		return store.Append{}, nil, err
+	}
 	return store.Append{Staged: staged, Flags: flags, InternalDate: date, Info: info, Origin: s.id}, staged, nil
+}
+
+// appendInfo is what is kept about where an appended message came from.
+func (s *session) appendInfo(now time.Time) (string, error) {
+	host, _, err := net.SplitHostPort(s.conn.RemoteAddr().String())
+	if err != nil {
+		host = ""
+	}
+	b, err := json.Marshal(struct {
+		Source    string    `json:"source"`
+		From      string    `json:"from"`
+		To        []string  `json:"to"`
+		Origin    string    `json:"origin,omitempty"`
+		TransType string    `json:"transtype"`
+		Time      time.Time `json:"time"`
+	}{"IMAP", "", []string{s.acct.Username}, host, "APPEND", now.UTC().Truncate(time.Millisecond)})
+	if err != nil {
+		return "", fmt.Errorf("encode info: %w", err)
+	}
+	return string(b), nil
 }
 
 // parseFlags reads flags that are to be stored. \Recent is the server's alone.

@@ -190,6 +190,7 @@ func sessionsEnd(t *testing.T, from, to *node) {
 	idle.wait(`^\* BYE`)
 	u.password = "another"
 	from.must(t, http.MethodPost, u.path("/mailboxes"), answer{"path": "Open"})
+	time.Sleep(100 * time.Millisecond) // WildDuck answers before it is stored
 	idle = to.startIdle(t, u, "Open")
 	from.must(t, http.MethodDelete, u.path("/mailboxes/%s", from.mailbox(t, u, "Open")), nil)
 	idle.wait(`^\* BYE`)

@@ -239,6 +239,18 @@ func expiryMembers(box *mail.Mailbox, expires, now time.Time, always bool) bson.
 	return append(doc, bson.E{Key: "exp", Value: false}, bson.E{Key: "retention", Value: int32(0)})
 }
 
+// sourceMX is the member source of what was delivered.
+const sourceMX = "MX"
+
+func documentValue(doc bson.D, key string) any {
+	for _, e := range doc {
+		if e.Key == key {
+			return e.Value
+		}
+	}
+	return nil
+}
+
 // metaDoc is the member meta of a message: what is known of its origin, with the types of WildDuck.
 func metaDoc(in *store.Append) bson.D {
 	doc, err := jsonObject(in.Info)
@@ -254,6 +266,9 @@ func metaDoc(in *store.Append) bson.D {
 			e.Value = stored(t)
 		}
 		meta = append(meta, e)
+	}
+	if source, _ := documentValue(meta, "source").(string); source == sourceMX {
+		meta = append(meta, bson.E{Key: "transactionId", Value: bson.NewObjectID()}) // a name for the log, as LMTP of WildDuck gives one
 	}
 	if in.MetaData != "" {
 		meta = append(meta, bson.E{Key: "custom", Value: in.MetaData})
