@@ -361,7 +361,8 @@ type Append struct {
 	// with OverQuota when StorageUsed would exceed it: the octets of all messages
 	// of the account with their prefixes, shared content counted each time.
 	Quota int64
-	// Expires is when the message is to be removed; zero for never.
+	// Expires is when the message is to be removed; zero for what the Retention of
+	// the mailbox says, never when that is zero too.
 	Expires time.Time
 	// MetaData is a JSON object for the HTTP API, at most 1 MiB, or "".
 	MetaData string

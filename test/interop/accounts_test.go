@@ -189,10 +189,10 @@ func sessionsEnd(t *testing.T, from, to *node) {
 	from.must(t, http.MethodPut, u.path(""), answer{"password": "another"})
 	idle.wait(`^\* BYE`)
 	u.password = "another"
-	from.must(t, http.MethodPost, u.path("/mailboxes"), answer{"path": "Open"})
-	time.Sleep(100 * time.Millisecond) // WildDuck answers before it is stored
+	open := from.must(t, http.MethodPost, u.path("/mailboxes"), answer{"path": "Open"}).str("id")
+	to.stored(t, u, open)
 	idle = to.startIdle(t, u, "Open")
-	from.must(t, http.MethodDelete, u.path("/mailboxes/%s", from.mailbox(t, u, "Open")), nil)
+	from.must(t, http.MethodDelete, u.path("/mailboxes/%s", open), nil)
 	idle.wait(`^\* BYE`)
 }
 

@@ -14,6 +14,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"mallard/test/e2e/harness"
 )
 
 // An answer is a JSON object of the API.
@@ -142,6 +144,18 @@ func (n *node) mailbox(t testing.TB, u user, path string) string {
 	}
 	t.Fatalf("%s: %s has no mailbox %s", n.name, u.name, path)
 	return ""
+}
+
+// stored waits until a new mailbox is there: WildDuck answers before it is.
+func (n *node) stored(t testing.TB, u user, mailbox string) {
+	t.Helper()
+	ok := harness.Until(5*time.Second, func() bool {
+		status, _ := n.try(t, http.MethodGet, u.path("/mailboxes/%s", mailbox), nil)
+		return status == http.StatusOK
+	})
+	if !ok {
+		t.Fatalf("%s: mailbox %s is not there", n.name, mailbox)
+	}
 }
 
 // messages lists a mailbox by the API, oldest first.

@@ -125,6 +125,9 @@ func (c *collector) read(db *mongo.Database, collection string, filter bson.D, s
 				c.ids[id] = key
 			}
 		}
+	}
+	for i, d := range docs {
+		key := name(d, i)
 		for n := 2; all[key] != nil; n++ {
 			key = fmt.Sprintf("%s (%d)", name(d, i), n)
 		}

@@ -23,6 +23,7 @@ func (e *env) haraka(t *testing.T) {
 		submit(t, h, s.text, u.address)
 	}
 	c := e.compare(t, u)
+	c.by = e.mallard
 	arrived(t, c.mallard, len(samples))
 	arrived(t, c.wildduck, len(samples))
 	c.mallard.OK("EXAMINE INBOX") // whatever the sessions were told until now
@@ -46,7 +47,7 @@ func (e *env) haraka(t *testing.T) {
 			if !strings.Contains(got, "Received: from ") {
 				t.Errorf("no trace of the way in %q", clip(got))
 			}
-			c.read(t, uid, sample{name: s.name})
+			c.read(t, uid, sample{name: s.name, text: harness.Undelivered(got), exact: s.exact})
 		})
 	}
 	t.Run("two recipients", func(t *testing.T) { e.harakaTwo(t, h) })

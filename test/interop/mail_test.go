@@ -87,14 +87,14 @@ func (c comparison) read(t *testing.T, uid int, s sample) {
 	}
 	// Mallard keeps the octets that it took in; WildDuck rebuilds them, which gives the same for most mail.
 	if rebuilt := c.by == c.e.mallard && !s.exact && !onlyWildDuck(); !rebuilt {
-		c.sameOctets(t, uid, m, w)
+		c.sameOctets(t, uid, s, m, w)
 	}
 	for _, item := range []string{"INTERNALDATE", "MODSEQ"} {
 		if m[item].String() != w[item].String() {
 			t.Errorf("%s is %s on Mallard, %s on WildDuck", item, m[item], w[item])
 		}
 	}
-	if a, b := strings.ReplaceAll(m["FLAGS"].String(), `"\\\\Recent"`, ""), w["FLAGS"].String(); strings.ReplaceAll(a, "( ", "(") != b {
+	if a, b := flags(m["FLAGS"]), flags(w["FLAGS"]); a != b {
 		t.Errorf("FLAGS is %s on Mallard, %s on WildDuck", a, b)
 	}
 	if a, b := decoded(m["ENVELOPE"]), decoded(w["ENVELOPE"]); a != b {
@@ -103,22 +103,37 @@ func (c comparison) read(t *testing.T, uid int, s sample) {
 	c.readMessage(t, c.user.path("/mailboxes/%s/messages/%d", c.inbox, uid))
 }
 
-func (c comparison) sameOctets(t *testing.T, uid int, m, w map[string]value) {
+// flags are those of a message but for \Recent, which WildDuck does not have.
+func flags(v value) string {
+	var names []string
+	for _, f := range v.list {
+		if f.text != `\Recent` {
+			names = append(names, f.text)
+		}
+	}
+	return strings.Join(names, " ")
+}
+
+func (c comparison) sameOctets(t *testing.T, uid int, s sample, m, w map[string]value) {
 	t.Helper()
 	for item := range w {
 		if !strings.HasPrefix(item, "BODY[") && item != "RFC822.SIZE" {
 			continue
 		}
+		if !s.exact && item != "BODY[]" && item != "RFC822.SIZE" {
+			continue // parts of what is rebuilt end here or there
+		}
 		if m[item].text != w[item].text { // what is not there is NIL here and empty there
 			t.Errorf("%s:\nMallard  %q\nWildDuck %q", item, clip(m[item].text), clip(w[item].text))
 		}
 	}
-	if a, b := leaves(m["BODYSTRUCTURE"]), leaves(w["BODYSTRUCTURE"]); a != b && b != "" { // WildDuck has none for a multipart without boundary
+	// A multipart without boundary is text for Mallard.
+	if a, b := leaves(m["BODYSTRUCTURE"]), leaves(w["BODYSTRUCTURE"]); s.exact && a != b && b != "" && !strings.HasPrefix(b, "MULTIPART/") {
 		t.Errorf("BODYSTRUCTURE:\nMallard  %s\nWildDuck %s", a, b)
 	}
 	path := c.user.path("/mailboxes/%s/messages/%d", c.inbox, uid)
 	// WildDuck ends most downloads with a line end too many.
-	if m, w := c.e.mallard.get(t, path+"/message.eml"), c.e.wildduck.get(t, path+"/message.eml"); strings.TrimRight(m, "\r\n ") != strings.TrimRight(w, "\r\n ") {
+	if m, w := c.e.mallard.get(t, path+"/message.eml"), c.e.wildduck.get(t, path+"/message.eml"); s.exact && strings.TrimRight(m, "\r\n ") != strings.TrimRight(w, "\r\n ") {
 		t.Errorf("message.eml:\nMallard  %q\nWildDuck %q", clip(m), clip(w))
 	}
 	a, b := c.e.mallard.must(t, http.MethodGet, path, nil), c.e.wildduck.must(t, http.MethodGet, path, nil)
@@ -133,6 +148,9 @@ func decoded(v value) string {
 	if v.kind != '(' {
 		if text, err := d.DecodeHeader(v.text); err == nil {
 			v.text = text
+		}
+		if v.text == "" {
+			return "NIL" // as WildDuck has no subject
 		}
 		return v.String()
 	}
@@ -260,8 +278,8 @@ func (e *env) uploaded(t *testing.T, from, to *node) {
 	uid := from.must(t, http.MethodPost, u.path("/mailboxes/%s/messages", inbox), composed).obj("message").num("id")
 	raw := from.upload(t, u, inbox, simple("uploaded"))
 	c := e.compare(t, u)
-	c.read(t, uid, sample{})
-	c.read(t, raw, sample{})
+	c.read(t, uid, sample{exact: true, text: fetch(t, c.wildduck, uid, "BODY.PEEK[]")["BODY[]"].text})
+	c.read(t, raw, sample{exact: true, text: fetch(t, c.wildduck, raw, "BODY.PEEK[]")["BODY[]"].text})
 	m, w := e.mallard.must(t, http.MethodGet, u.path("/mailboxes/%s/messages/%d", inbox, uid), nil), e.wildduck.must(t, http.MethodGet, u.path("/mailboxes/%s/messages/%d", inbox, uid), nil)
 	if fmt.Sprint(m["metaData"]) != "map[k:v]" || fmt.Sprint(w["metaData"]) != "map[k:v]" {
 		t.Errorf("metaData is %v on Mallard, %v on WildDuck", m["metaData"], w["metaData"])

@@ -180,7 +180,7 @@ func (e *env) channel(t *testing.T, from, _ *node) {
 	from.deliver(t, u.address, simple("published"))
 	e.published(t, sub, `{"e":"`+u.id+`"}`)
 	id := from.must(t, "POST", u.path("/mailboxes"), answer{"path": "To drop"}).str("id")
-	time.Sleep(100 * time.Millisecond) // WildDuck answers before it is stored
+	from.stored(t, u, id)
 	from.must(t, "DELETE", u.path("/mailboxes/%s", id), nil)
 	e.published(t, sub, `{"e":"`+u.id+`","p":{"command":"DROP","mailbox":"`+id+`"}}`)
 	from.must(t, "PUT", u.path("/logout"), answer{"reason": "Enough"})

@@ -77,6 +77,9 @@ func (s *Store) Append(ctx context.Context, acct mail.AccountID, mbox mail.Mailb
 	ms := a.next()
 	out := make([]store.Appended, len(in))
 	for i, m := range msgs {
+		if m.expires.IsZero() && b.row.Retention > 0 {
+			m.expires = s.now().Add(b.row.Retention)
+		}
 		m.threadID = a.thread(m.content, func() mail.ThreadID { return mail.NewID[mail.ThreadID](s.gen) })
 		b.add(m, ms)
 		s.logMessage(a, b, m, store.JournalEntry{Command: store.JournalExists, Origin: in[i].Origin})

@@ -184,12 +184,15 @@ func (s *Store) arrivalOf(acct mail.AccountID, box *mail.Mailbox, in *store.Appe
 		HotRow: mail.HotRow{Flags: in.Flags}, ID: id, Root: id, Mailbox: oid(box.ID), Thread: thread, IDate: in.InternalDate,
 		Names: in.Flags.List(), Size: p.verbatim, Counted: p.size, Expires: in.Expires,
 	}
+	if in.Expires.IsZero() && box.Retention > 0 {
+		h.Expires = now.Add(box.Retention)
+	}
 	hdate := p.hdate
 	if hdate.IsZero() {
 		hdate = in.InternalDate
 	}
 	doc := bson.D{{Key: "root", Value: id}, {Key: "v", Value: "1.0"}}
-	doc = append(doc, expiryMembers(box, in.Expires, now, false)...)
+	doc = append(doc, expiryMembers(box, in.Expires, now, in.Expires.IsZero())...)
 	doc = append(doc,
 		bson.E{Key: "userDeleted", Value: false}, bson.E{Key: "idate", Value: stored(in.InternalDate)}, bson.E{Key: "hdate", Value: stored(hdate)},
 		bson.E{Key: "meta", Value: metaDoc(in)}, bson.E{Key: "filters", Value: bson.A{}},

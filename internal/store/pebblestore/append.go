@@ -151,6 +151,9 @@ func (c *change) append(box *boxChange, messages []incoming) ([]store.Appended, 
 			return nil, err
 		}
 		x := extra{expires: expiry(m.in.Expires), metaData: m.in.MetaData, info: m.in.Info}
+		if r := box.current().retention; r > 0 && m.in.Expires.IsZero() {
+			x.expires = c.now + r.Milliseconds()
+		}
 		c.insert(box, uid, &h, &x)
 		box.addKeywords(m.in.Flags)
 		out[i] = store.Appended{

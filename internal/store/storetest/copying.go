@@ -17,6 +17,7 @@ func copyCases() []caseFunc {
 		{"Nothing", copyNothing},
 		{"Quota", copyQuota},
 		{"Expires", copyExpires},
+		{"AppendExpires", appendExpires},
 		{"OriginalGoes", copyOriginalGoes},
 		{"Move", moveMessages},
 		{"MoveSameMailbox", moveSameMailbox},
@@ -147,6 +148,26 @@ func copyQuota(f *fixture) {
 	f.wants("full", err, mail.CodeOverQuota)
 	_, err = f.s.Copy(f.ctx, f.acct, f.inbox, dst.ID, mail.OneUID(1), 0)
 	f.must(err)
+}
+
+// What is stored in a mailbox with retention is removed after it, unless the append says when.
+func appendExpires(f *fixture) {
+	box, err := f.s.CreateMailbox(f.ctx, f.acct, mail.Mailbox{Path: "short", Retention: 48 * time.Hour}, 0)
+	f.must(err)
+	now := time.Now()
+	f.append(box.ID, note(0), store.Append{})
+	f.append(box.ID, note(1), store.Append{Expires: testDate(9)})
+	f.append(f.inbox, note(2), store.Append{})
+	rows := f.rows(box.ID, store.FetchQuery{Fields: store.FieldMeta})
+	if d := rows[0].Expires.Sub(now) - 48*time.Hour; d < -2*time.Second || d > time.Minute {
+		f.Errorf("in a mailbox with retention a message expires at %v, it is %v", rows[0].Expires, now)
+	}
+	if !rows[1].Expires.Equal(testDate(9)) {
+		f.Errorf("a message that expires at %v expires at %v", testDate(9), rows[1].Expires)
+	}
+	if rows := f.rows(f.inbox, store.FetchQuery{Fields: store.FieldMeta}); !rows[0].Expires.IsZero() {
+		f.Errorf("in a mailbox without retention a message expires at %v", rows[0].Expires)
+	}
 }
 
 // What comes out of the trash must not be removed later because it was in it.
