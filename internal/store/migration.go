@@ -66,7 +66,7 @@ type Restored struct {
 	ThreadID     mail.ThreadID
 	Flags        mail.Flags
 	InternalDate time.Time
-	SavedDate    time.Time // kept by engines to which it is more than the time in ID
+	SavedDate    time.Time
 	Expires      time.Time
 	MetaData     string
 	Info         string

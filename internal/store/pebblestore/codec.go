@@ -275,23 +275,35 @@ type extra struct {
 	expires  int64 // milliseconds, noExpiry for never
 	metaData string
 	info     string
+	// saved is when the message came into the mailbox, in milliseconds, where that is not
+	// the time in its id: another engine has moved it without a new one. Else 0.
+	saved int64
 }
 
 const noExpiry = -1 << 63
 
-func (x *extra) empty() bool { return x.expires == noExpiry && x.metaData == "" && x.info == "" }
+func (x *extra) empty() bool {
+	return x.expires == noExpiry && x.metaData == "" && x.info == "" && x.saved == 0
+}
 
 func (x *extra) append(b []byte) []byte {
 	b = append(b, valueVersion)
 	b = binary.AppendVarint(b, x.expires)
 	b = appendText(b, x.metaData)
-	return appendText(b, x.info)
+	b = appendText(b, x.info)
+	if x.saved != 0 {
+		b = binary.AppendVarint(b, x.saved)
+	}
+	return b
 }
 
 func decodeExtra(b []byte) (x extra, err error) {
 	d := decoder{b: b}
 	d.version()
 	x.expires, x.metaData, x.info = d.varint(), d.text(), d.text()
+	if len(d.b) > 0 && d.err == nil {
+		x.saved = d.varint()
+	}
 	return x, d.end()
 }
 

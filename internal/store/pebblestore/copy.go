@@ -108,7 +108,7 @@ func (c *change) duplicate(src, dst *boxChange, messages []copied, move bool, ou
 		if err != nil {
 			return err
 		}
-		x.expires = expires
+		x.expires, x.saved = expires, 0
 		if err := share.add(&m.hot, src.id, m.uid, dst.id, uid, move); err != nil {
 			return err
 		}

@@ -410,6 +410,9 @@ func (f *fetch) fillExtra() error {
 		return err
 	}
 	f.row.Expires, f.row.MetaData, f.row.Info = x.expiresAt(), x.metaData, x.info
+	if x.saved != 0 {
+		f.row.SavedDate = fromMillis(x.saved)
+	}
 	return nil
 }
 

@@ -97,6 +97,9 @@ func (r *restoration) message(ctx context.Context, in *store.Restored) error {
 	r.box.head.uidNext = max(r.box.head.uidNext, uint64(uid)+1)
 	r.box.addKeywords(in.Flags)
 	x := extra{expires: expiry(in.Expires), metaData: in.MetaData, info: in.Info}
+	if !in.SavedDate.IsZero() && !in.SavedDate.Equal(in.ID.Time()) {
+		x.saved = millis(in.SavedDate)
+	}
 	c.insertRows(r.box, uid, &h, &x)
 	return nil
 }

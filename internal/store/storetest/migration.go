@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"maps"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -212,6 +213,19 @@ func migrateAgain(f *fixture) {
 	}
 	r.copyAll()
 	r.same()
+	// A message that kept its id when it came into another mailbox.
+	for _, saved := range []time.Time{row.SavedDate.Add(time.Hour), row.SavedDate} {
+		row.SavedDate = saved
+		f.must(r.into.RestoreMessages(f.ctx, f.acct, f.inbox, []store.Restored{{
+			UID: row.UID, ModSeq: row.ModSeq, ID: row.ID, EmailID: row.EmailID, ThreadID: row.ThreadID, Flags: row.Flags,
+			InternalDate: row.InternalDate, SavedDate: row.SavedDate, Expires: row.Expires, MetaData: row.MetaData, Info: row.Info, Junk: row.Junk,
+		}}))
+		got, err := readRows(f.ctx, r.to, f.acct, f.inbox, store.FetchQuery{UIDs: mail.OneUID(row.UID), Fields: store.FieldMeta})
+		f.must(err)
+		if len(got) != 1 || !got[0].SavedDate.Equal(saved) {
+			f.Errorf("the saved date is %v, restored was %s", got, saved)
+		}
+	}
 	// Without its content only what changes is restored.
 	row.Flags, row.ModSeq, row.MetaData = f.flags("only"), row.ModSeq+5, `{"b":2}`
 	f.must(r.into.RestoreMessages(f.ctx, f.acct, f.inbox, []store.Restored{{
