@@ -25,7 +25,8 @@ const (
 	lively = 5 * time.Minute
 	// latePause is how often that is done at most for those who were told the same.
 	latePause = 500 * time.Millisecond
-	// watchTime is how long messages are looked for at a UID that was gone past, every lookPause.
+	// watchTime is how long messages are looked for at a UID that was gone past, every lookPause, in which rows that came
+	// late are looked for as well.
 	watchTime = 10 * time.Minute
 	lookPause = time.Second
 	// journalLife is how long a journal row surely lives; it ends after three hours.
@@ -91,6 +92,7 @@ type track struct {
 	// watch are UIDs that were gone past, and until when a message that comes there after all is looked for.
 	watch   map[mail.UID]time.Time
 	watches time.Time // when they were last looked at
+	lates   time.Time // when rows that came late were last looked for
 	// claims are changes of others that this node is completing.
 	claims map[bson.ObjectID]time.Time
 }
@@ -124,6 +126,7 @@ type sight struct {
 	agedModSeq mail.ModSeq
 	agedUIDs   mail.UID
 	lively     bool
+	lateDue    bool    // it is time to look for rows that came late
 	readings   uint64  // that have ended
 	answer     *handed // that gave the caller its since; nil when it is not known
 	// sureAt is a moment at which since, or an earlier one, was handed out; zero when none is known.
@@ -141,6 +144,9 @@ func (t *track) begin(now time.Time, lease time.Duration, since mail.ModSeq) sig
 		if now.Sub(c.at) >= lease {
 			s.agedModSeq, s.agedUIDs = max(s.agedModSeq, c.modSeq), max(s.agedUIDs, c.uids)
 		}
+	}
+	if s.lateDue = s.lively && now.Sub(t.lates) >= lookPause; s.lateDue {
+		t.lates = now
 	}
 	s.readings = t.readings
 	for i, h := range t.handed {
@@ -254,9 +260,10 @@ func (t *track) told(answer *handed, id bson.ObjectID) bool {
 	return ok && (s.reading <= answer.before || s.reading == answer.own)
 }
 
-// quiet reports whether there is nothing to read after since: all numbers are settled, and none came.
+// quiet reports whether there is nothing to read after since: all numbers are settled, none came, and what comes late was
+// looked for just now.
 func (s *sight) quiet(since, ms mail.ModSeq, uids mail.UID) bool {
-	return s.known && !s.lively && len(s.watched) == 0 && since == ms && s.settled >= ms && s.uids >= uids
+	return s.known && !s.lateDue && len(s.watched) == 0 && since == ms && s.settled >= ms && s.uids >= uids
 }
 
 // idBefore is the least id of a moment.
