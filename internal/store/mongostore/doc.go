@@ -21,7 +21,7 @@
 // UIDs and mod-sequences are handed out by an update of the mailbox's document before what gets them is written. Until
 // then there is a gap: numbers that were given to somebody and of which nothing can be seen. A reader that asks for what
 // is greater than the last number that it saw would miss what fills the gap. Three rules keep that from happening;
-// docs/format/mongo.md argues why they suffice.
+// docs/format/mongodb-mailboxes.md argues why they suffice.
 //
 // Changes goes on from a point below every gap. It reads the mailbox's document (what was handed out), then the journal,
 // then the messages. A mod-sequence is complete when the journal has a row of it, because rows are written after all else

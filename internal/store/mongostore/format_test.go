@@ -8,7 +8,7 @@ import (
 
 // Every member of our own in a message is in the document that says what it means.
 func TestFormatDocument(t *testing.T) {
-	text, err := os.ReadFile("../../../docs/format/mongodb.md")
+	text, err := os.ReadFile("../../../docs/format/mongodb-messages.md")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -17,7 +17,7 @@ func TestFormatDocument(t *testing.T) {
 		keyKept, keyEdits, keyRebuilt, keyInfo, rawKey,
 	} {
 		if !strings.Contains(string(text), "`"+key+"`") {
-			t.Errorf("docs/format/mongodb.md does not say what %q is", key)
+			t.Errorf("docs/format/mongodb-messages.md does not say what %q is", key)
 		}
 	}
 }
