@@ -88,7 +88,7 @@ func (l *load) try(w writer, connect func() (writer, error), id string) (writer,
 	case err == nil:
 		l.acked[id]++
 		return w, true
-	case !errors.As(err, new(refused)):
+	case !errors.As(err, new(refused)), strings.Contains(err.Error(), "UNAVAILABLE"): // the database went away before it had answered
 		l.doubtful[id]++
 	}
 	l.errors.Add(1)
@@ -118,15 +118,8 @@ func (l *load) end(n *harness.Server) {
 	l.t.Helper()
 	close(l.stop)
 	l.work.Wait()
-	stored := map[string]int{}
-	for _, m := range n.Login(l.user).Messages("INBOX") {
-		_, rest, _ := strings.Cut(m, "Message-ID: <")
-		id, _, _ := strings.Cut(rest, "@")
-		stored[id]++
-		if harness.Undelivered(m) != message(id) {
-			l.t.Errorf("message %s is %q", id, m)
-		}
-	}
+	var stored map[string]int
+	harness.Until(settle, func() bool { stored = l.stored(n); return len(stored) >= len(l.acked) })
 	for id, n := range l.acked {
 		if stored[id] < n {
 			l.t.Errorf("message %s was acknowledged and is not there", id)
@@ -138,6 +131,23 @@ func (l *load) end(n *harness.Server) {
 		}
 	}
 	l.t.Logf("%d messages acknowledged, %d tries failed", len(l.acked), l.errors.Load())
+}
+
+// stored counts the messages in the INBOX by Message-ID.
+func (l *load) stored(n *harness.Server) map[string]int {
+	l.t.Helper()
+	stored := map[string]int{}
+	s := n.Login(l.user)
+	for _, m := range s.Messages("INBOX") {
+		_, rest, _ := strings.Cut(m, "Message-ID: <")
+		id, _, _ := strings.Cut(rest, "@")
+		stored[id]++
+		if harness.Undelivered(m) != message(id) {
+			l.t.Errorf("message %s is %q", id, m)
+		}
+	}
+	s.OK("LOGOUT")
+	return stored
 }
 
 type lmtpWriter struct {
@@ -256,7 +266,7 @@ func (f *follower) take(responses []string) {
 // sees waits until the session, which was never selected again, knows exactly the messages that there are.
 func (f *follower) sees(t *testing.T, name string, want []int) {
 	t.Helper()
-	if !harness.Until(2*lease, func() bool { f.take(f.s.OK("NOOP")); return f.exist == len(want) }) {
+	if !harness.Until(settle, func() bool { f.take(f.s.OK("NOOP")); return f.exist == len(want) }) {
 		t.Errorf("%s knows %d messages, want %d", name, f.exist, len(want))
 	}
 	if got := uids(f.s); fmt.Sprint(got) != fmt.Sprint(want) {
