@@ -96,7 +96,7 @@ func (c *cluster) sameState(t *testing.T) {
 		if err != nil || len(all) != i+1 || all[i].id != id || all[i].uid != i+1 {
 			t.Fatalf("%s shows %v (%v) after %s took %s", to.name, all, err, from.name, id)
 		}
-		if _, err := s.do("SELECT INBOX"); err == nil {
+		if _, err = s.do("SELECT INBOX"); err == nil {
 			_, err = s.do(fmt.Sprintf(`UID STORE %d +FLAGS (\Seen kw%d)`, i+1, i))
 		}
 		s.close()
