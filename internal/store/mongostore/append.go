@@ -46,7 +46,9 @@ func (s *Store) Append(ctx context.Context, acct mail.AccountID, mbox mail.Mailb
 	}
 	out, err := s.appendPrepared(ctx, acct, mbox, in, p)
 	if err != nil {
-		if !errors.Is(err, store.ErrOutcomeUnknown) {
+		if errors.Is(err, store.ErrOutcomeUnknown) {
+			s.recountLater(oid(acct)) // what is settled later may meet an expunge
+		} else {
 			s.takeBack(ctx, p)
 		}
 		return nil, err

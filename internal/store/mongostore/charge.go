@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
 	"mallard/internal/mail"
 	"mallard/internal/store"
@@ -74,6 +76,9 @@ func (s *Store) apply(ctx context.Context, c *charge, filter bson.D) (done bool,
 		n, cerr := s.users().CountDocuments(ctx, bson.D{{Key: "_id", Value: c.user}, {Key: member, Value: c.op}})
 		done, err = n == 1, cerr
 	}
+	if tries > 1 { // the list may have lost the first attempt before the last
+		s.recountLater(c.user)
+	}
 	if err != nil {
 		return false, readError("count the storage used", err)
 	}
@@ -85,6 +90,7 @@ func (s *Store) uncharge(ctx context.Context, c *charge) {
 	if err := s.void(ctx, c); err != nil {
 		s.o.Logger.Warn("storage that was counted in vain is taken off later", "account", c.user.Hex(), "octets", c.delta, "error", err)
 		s.later(func(ctx context.Context) error { return s.void(ctx, c) })
+		s.recountLater(c.user)
 	}
 }
 
@@ -92,13 +98,21 @@ func (s *Store) uncharge(ctx context.Context, c *charge) {
 func (s *Store) void(ctx context.Context, c *charge) error {
 	const member = memberMallard + "." + keyCharges
 	mark := bson.E{Key: "$push", Value: bson.D{{Key: member, Value: bson.D{{Key: "$each", Value: bson.A{c.op}}, {Key: "$slice", Value: -maxCharges}}}}}
+	filter := bson.D{{Key: "_id", Value: c.user}, {Key: member, Value: bson.D{{Key: "$ne", Value: c.op}}}}
+	tries := 0
 	return s.again(ctx, func(ctx context.Context) error {
-		res, err := s.users().UpdateOne(ctx, bson.D{{Key: "_id", Value: c.user}, {Key: member, Value: bson.D{{Key: "$ne", Value: c.op}}}}, bson.D{mark})
-		if err != nil || res.MatchedCount == 1 {
-			return err
+		if tries++; tries > 1 { // the mark of an attempt whose answer was lost looks like the change itself
+			s.recountLater(c.user)
 		}
-		back := &charge{op: backOf(c.op), user: c.user, delta: -c.delta}
-		_, err = s.apply(ctx, back, nil)
+		was, err := s.users().FindOneAndUpdate(ctx, filter, bson.D{mark},
+			options.FindOneAndUpdate().SetProjection(bson.D{{Key: member, Value: 1}})).Raw()
+		switch {
+		case errors.Is(err, mongo.ErrNoDocuments):
+			_, err = s.apply(ctx, &charge{op: backOf(c.op), user: c.user, delta: -c.delta}, nil)
+			return err
+		case err == nil && full(was.Lookup(memberMallard, keyCharges)):
+			s.recountLater(c.user) // it may have been made so long ago that its id is gone
+		}
 		return err
 	})
 }

@@ -25,13 +25,13 @@ type faulty struct {
 	n      int // of the run
 }
 
-func newFaulty(t *testing.T) *faulty {
+func newFaulty(t *testing.T, change ...func(*Options)) *faulty {
 	t.Helper()
 	uri := testserver.Mongo(t)
 	u, err := url.Parse(uri)
 	must(t, err)
 	p := faultproxy.Start(t, u.Host, faultproxy.Mongo)
-	return &faulty{proxy: p, direct: reopenStore(t, uri), s: reopenStore(t, p.In(uri))}
+	return &faulty{proxy: p, direct: reopenStore(t, uri), s: reopenStore(t, p.In(uri), change...)}
 }
 
 // each runs an operation with every kind of cut at every request. It gets a name that no other run has.

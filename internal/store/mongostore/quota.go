@@ -22,32 +22,11 @@ func (s *Store) RecountQuota(ctx context.Context, id mail.AccountID) (before, af
 		return 0, 0, err
 	}
 	defer done()
-	var last [2]int64
-	for i := range maxAttempts {
-		doc, err := s.userDoc(ctx, bson.E{Key: "_id", Value: oid(id)})
-		if err != nil {
-			return 0, 0, err
-		}
-		used := doc.Lookup("storageUsed")
-		sum, err := s.sumSizes(ctx, oid(id))
-		if err != nil {
-			return 0, 0, err
-		}
-		if integer(used) == sum {
-			return sum, sum, nil
-		}
-		if now := [2]int64{integer(used), sum}; i > 0 && now == last {
-			if done, err := s.setUsed(ctx, doc, used, sum); done || err != nil {
-				return now[0], sum, err
-			}
-		} else {
-			last = now
-		}
-		if err := pause(ctx, recountPause); err != nil {
-			return 0, 0, err
-		}
-	}
-	return 0, 0, mail.WrapError(mail.CodeUnavailable, "the account is changed by many at a time", errors.New("RecountQuota: it never stood still"))
+	return s.recount(ctx, id, recountPause)
+}
+
+func neverStill() error {
+	return mail.WrapError(mail.CodeUnavailable, "the account is changed by many at a time", errors.New("RecountQuota: it never stood still"))
 }
 
 // setUsed sets storageUsed unless it is no longer what it was.

@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 	"go.mongodb.org/mongo-driver/v2/mongo/readpref"
@@ -42,6 +43,8 @@ type Store struct {
 	stop       context.CancelFunc
 	background sync.WaitGroup
 	leftOver   atomic.Int32
+	// doubtful are accounts that are to be counted anew; mu guards it.
+	doubtful map[bson.ObjectID]bool
 
 	// hook is called between the writes of a change; tests interrupt it there.
 	hook func(step string) error
@@ -60,7 +63,7 @@ func Open(ctx context.Context, o Options) (_ *Store, err error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{o: o, ids: ids, seed: maphash.MakeSeed()}
+	s := &Store{o: o, ids: ids, seed: maphash.MakeSeed(), doubtful: make(map[bson.ObjectID]bool)}
 	s.closing, s.stop = context.WithCancel(context.WithoutCancel(ctx))
 	s.tracks.init()
 	defer func() {

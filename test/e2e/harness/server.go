@@ -370,6 +370,15 @@ func (s *Server) Check() {
 	}
 }
 
+// CheckWithin is Check for a server that may still be repairing what an outage has left; it has so long for that.
+func (s *Server) CheckWithin(limit time.Duration) {
+	s.t.Helper()
+	Until(limit, func() bool {
+		return Command{Program: Binary(s.t), Args: []string{"check", "--config", s.Config}}.Run(s.t).Status == 0
+	})
+	s.Check()
+}
+
 // environment is this process's own without what Mallard would take for its configuration.
 func environment() []string {
 	return slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "MALLARD_") })
