@@ -68,7 +68,7 @@ func (s *Store) adoptAddress(ctx context.Context, a *mail.Address, main bool) er
 // insertAddressDoc stores a row. Where an account that was never finished holds the address, that is removed first.
 func (s *Store) insertAddressDoc(ctx context.Context, doc bson.D, view string) error {
 	for range 2 {
-		_, err := s.addresses().InsertOne(ctx, doc)
+		err := s.again(ctx, func(ctx context.Context) error { return s.insertNamed(ctx, s.addresses(), view, doc) })
 		if err == nil {
 			return nil
 		}

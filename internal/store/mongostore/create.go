@@ -122,8 +122,7 @@ func (c *creation) insertUser(ctx context.Context, targets bson.A) error {
 	doc := newUserDoc(c.account, c.in.View, targets, c.stamp)
 	for range 2 {
 		err := c.s.again(ctx, func(ctx context.Context) error {
-			_, err := c.s.users().InsertOne(ctx, doc)
-			return err
+			return c.s.insertNamed(ctx, c.s.users(), c.in.View, doc)
 		})
 		if err == nil {
 			return nil
@@ -301,7 +300,7 @@ func (s *Store) cacheDomains(ctx context.Context, domains ...string) error {
 		if d == "" || strings.Contains(d, "*") {
 			continue
 		}
-		_, err := s.db.users.Collection(colDomainCache).InsertOne(ctx, bson.D{{Key: "domain", Value: d}})
+		err := s.insertNamed(ctx, s.db.users.Collection(colDomainCache), d, bson.D{{Key: "domain", Value: d}})
 		if err != nil && !mongo.IsDuplicateKeyError(err) {
 			return readError("note the domain", err)
 		}

@@ -63,6 +63,7 @@ func wholeOrNothing(t *testing.T, err error, happened bool) {
 
 // A creation that is cut off leaves a whole account, or its names free and nothing behind.
 func TestCreateAccountCutOff(t *testing.T) {
+	t.Parallel()
 	f := newFaulty(t)
 	f.each(t, func(t *testing.T, name string) {
 		in := store.NewAccount{
@@ -93,6 +94,7 @@ func TestCreateAccountCutOff(t *testing.T) {
 
 // A change that is cut off happens once or not at all.
 func TestUpdateAccountCutOff(t *testing.T) {
+	t.Parallel()
 	f := newFaulty(t)
 	a := newAccount(t, f.direct, "steady")
 	f.each(t, func(t *testing.T, _ string) {
@@ -132,6 +134,7 @@ func (f *faulty) checkMain(t *testing.T, acct mail.AccountID) string {
 }
 
 func TestCreateAddressCutOff(t *testing.T) {
+	t.Parallel()
 	f := newFaulty(t)
 	f.each(t, func(t *testing.T, name string) {
 		a := newAccount(t, f.direct, name)
@@ -154,6 +157,7 @@ func (f *faulty) proxyForgets(t *testing.T) {
 }
 
 func TestUpdateAddressCutOff(t *testing.T) {
+	t.Parallel()
 	f := newFaulty(t)
 	f.each(t, func(t *testing.T, name string) {
 		a := newAccount(t, f.direct, name)
@@ -177,6 +181,7 @@ func TestUpdateAddressCutOff(t *testing.T) {
 }
 
 func TestDeleteAddressCutOff(t *testing.T) {
+	t.Parallel()
 	f := newFaulty(t)
 	f.each(t, func(t *testing.T, name string) {
 		a := newAccount(t, f.direct, name)
@@ -191,6 +196,7 @@ func TestDeleteAddressCutOff(t *testing.T) {
 
 // A deletion that is cut off can be made again until it is whole.
 func TestDeleteAccountCutOff(t *testing.T) {
+	t.Parallel()
 	f := newFaulty(t)
 	for _, keep := range []time.Duration{0, time.Hour} {
 		f.each(t, func(t *testing.T, name string) {
@@ -230,6 +236,7 @@ func (f *faulty) checkDeleted(t *testing.T, acct mail.AccountID, kept bool) {
 }
 
 func TestRecordsCutOff(t *testing.T) {
+	t.Parallel()
 	f := newFaulty(t)
 	f.each(t, func(t *testing.T, name string) {
 		for _, kind := range []string{"own", kindSetting} {

@@ -20,6 +20,7 @@ import (
 // has carried it out. The client gets success or a temporary error; nothing is lost or doubled, no quota drifts, and a
 // change that failed without ErrOutcomeUnknown did not happen.
 func TestFaults(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, 1, "a")
 	server := strings.TrimSuffix(strings.TrimPrefix(os.Getenv("MALLARD_TEST_MONGO"), "mongodb://"), "/")
 	proxy := faultproxy.Start(t, server, faultproxy.Mongo)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/maphash"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo"
@@ -134,4 +135,15 @@ func unchanged(a, b bson.Raw, names []string) bool {
 		}
 	}
 	return true
+}
+
+// insertNamed stores a document with a member that must be unique. Those of this node who want the same value come one by
+// one: a server that finds out at the end of an insert that there is another makes both wait for each other, and ends that
+// only after a while.
+func (s *Store) insertNamed(ctx context.Context, c *mongo.Collection, value string, doc any) error {
+	l := &s.naming[maphash.String(s.seed, value)%uint64(len(s.naming))]
+	l.Lock()
+	defer l.Unlock()
+	_, err := c.InsertOne(ctx, doc)
+	return err
 }

@@ -131,8 +131,7 @@ func (s *Store) nextValidity(ctx context.Context, acct mail.AccountID, l *listin
 func (s *Store) insertMailbox(ctx context.Context, acct mail.AccountID, b *mail.Mailbox) error {
 	doc := newMailboxDoc(oid(acct), b)
 	err := s.again(ctx, func(ctx context.Context) error {
-		_, err := s.mailboxes().InsertOne(ctx, doc)
-		return err
+		return s.insertNamed(ctx, s.mailboxes(), acct.String()+b.Path, doc)
 	})
 	if mongo.IsDuplicateKeyError(err) {
 		// By an attempt of ours of which the answer was lost, or by somebody else.

@@ -328,6 +328,7 @@ func (c *cluster) change(s *Store, rng *rand.Rand) (mail.MailboxID, []mail.UID, 
 
 // Two nodes and something like WildDuck write; followers on both nodes miss nothing, and nothing is lost or doubled.
 func TestNodesConverge(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, 2, "a")
 	const writers, changes = 6, 25
 	var mu sync.Mutex
@@ -421,6 +422,7 @@ func followJournal(c *cluster, s *Store, done *atomic.Bool) error {
 
 // A UID whose writer is slow holds back what comes after it, for a time.
 func TestSlowWriterKeepsTheOrder(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, 2)
 	o := c.observer(c.nodes[1], c.boxes[0])
 	c.fill(c.nodes[0], c.boxes[0], 1)
@@ -485,6 +487,7 @@ func TestLateMessageGetsAnotherUID(t *testing.T) {
 
 // A node that dies between two writes of a change leaves nothing that others do not see, complete or take back.
 func TestNodeDies(t *testing.T) {
+	t.Parallel()
 	type change struct {
 		name  string
 		steps []string

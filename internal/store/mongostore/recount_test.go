@@ -14,6 +14,7 @@ import (
 // What was counted for a message that was not stored is taken off again, also when so many other changes came between
 // that nobody knows any more whether it was counted.
 func TestCountedInVain(t *testing.T) {
+	t.Parallel()
 	ctx := context.Background()
 	s := openStore(t, func(o *Options) { o.Lease, o.Timeout = 100*time.Millisecond, 500*time.Millisecond })
 	acct := newAccount(t, s, "jane").ID
@@ -36,6 +37,7 @@ func TestCountedInVain(t *testing.T) {
 
 // A change that was not made is taken back, the answer to that is lost, and the next attempt takes it for one that was made.
 func TestTakenBackTwice(t *testing.T) {
+	t.Parallel()
 	f := newFaulty(t, func(o *Options) { o.Lease, o.Timeout = 100*time.Millisecond, 2*time.Second })
 	s := f.s
 	acct := newAccount(t, s, "jane").ID

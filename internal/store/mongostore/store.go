@@ -34,6 +34,9 @@ type Store struct {
 	removing [256]sync.Mutex
 	seed     maphash.Seed
 
+	// naming are the locks of those who store what must be unique, by its value.
+	naming [64]sync.Mutex
+
 	mu      sync.Mutex
 	closed  bool
 	running sync.WaitGroup

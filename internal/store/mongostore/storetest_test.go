@@ -36,5 +36,6 @@ func maintain(ctx context.Context, s store.Store) error {
 }
 
 func TestStore(t *testing.T) {
-	storetest.Run(t, storetest.Engine{Name: "mongo", New: newDisk, Gaps: true, CountsCRLF: true, Maintain: maintain})
+	t.Parallel() // it and other long tests mostly wait for the database
+	storetest.Run(t, storetest.Engine{Name: "mongo", New: newDisk, Gaps: true, Parallel: true, CountsCRLF: true, Maintain: maintain})
 }

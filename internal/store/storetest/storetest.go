@@ -49,6 +49,9 @@ type Engine struct {
 	// CountsCRLF says that StorageUsed counts two octets for each line end of a message, also where it is a single LF, as
 	// WildDuck counts.
 	CountsCRLF bool
+	// Parallel runs cases of one group beside each other, for an engine that mostly waits for another program. Each has a
+	// store of its own; those of Concurrent still come one by one.
+	Parallel bool
 	// Debts are the cases that the engine does not pass yet, with the reason.
 	// Naming one that does not exist fails the run.
 	Debts []Debt
@@ -140,7 +143,12 @@ func Run(t *testing.T, e Engine) {
 		}
 		run(t, g.name, func(t *testing.T) {
 			for _, c := range g.cases {
-				run(t, g.name+"/"+c.name, func(t *testing.T) { c.run(newFixture(t, e)) })
+				run(t, g.name+"/"+c.name, func(t *testing.T) {
+					if e.Parallel && g.name != "Concurrent" {
+						t.Parallel()
+					}
+					c.run(newFixture(t, e))
+				})
 			}
 		})
 	}
