@@ -69,6 +69,7 @@ func openPebble(t *testing.T, dir string, readOnly bool) *pebblestore.Store {
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() { _ = s.Close() }) // most tests have closed it; not those that are skipped behind it
 	return s
 }
 
