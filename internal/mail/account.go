@@ -1,6 +1,10 @@
 package mail
 
-import "time"
+import (
+	"maps"
+	"slices"
+	"time"
+)
 
 // Account is a user. Fields have the names and meanings of the HTTP API; a zero
 // limit means "the configured default".
@@ -56,6 +60,23 @@ type Account struct {
 	Suspended bool // no login, mail still accepted
 	Created   time.Time
 	LastLogin LastLogin
+}
+
+// Clone copies an account so that nothing is shared.
+func (a *Account) Clone() *Account {
+	c := *a
+	c.Targets = slices.Clone(a.Targets)
+	c.DisabledScopes = slices.Clone(a.DisabledScopes)
+	c.Enabled2FA = slices.Clone(a.Enabled2FA)
+	c.Tags = slices.Clone(a.Tags)
+	c.FromWhitelist = slices.Clone(a.FromWhitelist)
+	c.FeatureFlags = maps.Clone(a.FeatureFlags)
+	c.SMIMECerts = slices.Clone(a.SMIMECerts)
+	if a.TempPassword != nil {
+		temp := *a.TempPassword
+		c.TempPassword = &temp
+	}
+	return &c
 }
 
 // Target is where a copy of mail goes: an address, a relay or a URL.

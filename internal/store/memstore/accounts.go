@@ -2,7 +2,6 @@ package memstore
 
 import (
 	"context"
-	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -21,7 +20,7 @@ func (s *Store) CreateAccount(ctx context.Context, in store.NewAccount) (*mail.A
 		return nil, err
 	}
 	a := &account{
-		row:     *cloneAccount(&in.Account),
+		row:     *in.Account.Clone(),
 		view:    in.View,
 		boxes:   make(map[mail.MailboxID]*mailbox),
 		threads: make(map[threadKey]mail.ThreadID),
@@ -171,7 +170,7 @@ func (s *Store) UpdateAccount(ctx context.Context, id mail.AccountID, change fun
 		return nil, mail.NewError(mail.CodeNotFound, "the account has no such address")
 	}
 	row.ID, row.Username, row.Created = a.row.ID, a.row.Username, a.row.Created
-	a.row = *cloneAccount(row)
+	a.row = *row.Clone()
 	return s.snapshot(a), nil
 }
 
@@ -228,23 +227,7 @@ func (s *Store) RecountQuota(ctx context.Context, id mail.AccountID) (before, af
 
 // snapshot returns a copy of the account's row that shares nothing with it.
 func (s *Store) snapshot(a *account) *mail.Account {
-	row := cloneAccount(&a.row)
+	row := a.row.Clone()
 	row.StorageUsed = a.used()
 	return row
-}
-
-func cloneAccount(a *mail.Account) *mail.Account {
-	c := *a
-	c.Targets = slices.Clone(a.Targets)
-	c.DisabledScopes = slices.Clone(a.DisabledScopes)
-	c.Enabled2FA = slices.Clone(a.Enabled2FA)
-	c.Tags = slices.Clone(a.Tags)
-	c.FromWhitelist = slices.Clone(a.FromWhitelist)
-	c.FeatureFlags = maps.Clone(a.FeatureFlags)
-	c.SMIMECerts = slices.Clone(a.SMIMECerts)
-	if a.TempPassword != nil {
-		temp := *a.TempPassword
-		c.TempPassword = &temp
-	}
-	return &c
 }

@@ -28,7 +28,7 @@ func (s *Store) RestoreAccount(ctx context.Context, in mail.Account, view string
 	} else {
 		delete(s.names, a.view)
 	}
-	a.row, a.view = *cloneAccount(&in), view
+	a.row, a.view = *in.Clone(), view
 	s.names[view] = a
 	return nil
 }

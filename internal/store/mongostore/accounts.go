@@ -192,7 +192,7 @@ func (s *Store) tryUpdateAccount(ctx context.Context, id mail.AccountID, change 
 	if err != nil {
 		return nil, err
 	}
-	after := cloneAccount(before)
+	after := before.Clone()
 	if err := change(after); err != nil {
 		return nil, err
 	}
@@ -317,19 +317,3 @@ func changedFeatures(before, after map[string]bool) (on, off []string) {
 }
 
 func sortedKeys[K cmp.Ordered, V any](m map[K]V) []K { return slices.Sorted(maps.Keys(m)) }
-
-func cloneAccount(a *mail.Account) *mail.Account {
-	c := *a
-	c.Targets = slices.Clone(a.Targets)
-	c.DisabledScopes = slices.Clone(a.DisabledScopes)
-	c.Enabled2FA = slices.Clone(a.Enabled2FA)
-	c.Tags = slices.Clone(a.Tags)
-	c.FromWhitelist = slices.Clone(a.FromWhitelist)
-	c.FeatureFlags = maps.Clone(a.FeatureFlags)
-	c.SMIMECerts = slices.Clone(a.SMIMECerts)
-	if a.TempPassword != nil {
-		temp := *a.TempPassword
-		c.TempPassword = &temp
-	}
-	return &c
-}

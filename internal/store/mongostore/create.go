@@ -26,7 +26,7 @@ func (s *Store) CreateAccount(ctx context.Context, in store.NewAccount) (*mail.A
 	if err := checkNewMailboxes(in.Mailboxes); err != nil {
 		return nil, err
 	}
-	c := &creation{s: s, in: in, account: cloneAccount(&in.Account), stamp: s.o.Now().Truncate(time.Millisecond)}
+	c := &creation{s: s, in: in, account: in.Account.Clone(), stamp: s.o.Now().Truncate(time.Millisecond)}
 	c.account.StorageUsed = 0
 	if c.account.ID.IsZero() {
 		c.account.ID = newID[mail.AccountID](s)

@@ -35,7 +35,7 @@ func (s *Store) CreateAccount(ctx context.Context, in store.NewAccount) (*mail.A
 		return nil, err
 	}
 	now := millis(s.opt.Now())
-	a := cloneAccount(&in.Account)
+	a := in.Account.Clone()
 	if a.ID.IsZero() {
 		a.ID = mail.NewID[mail.AccountID](s.ids)
 	} else if err := s.finishDeletion(ctx, a.ID); err != nil {
@@ -155,7 +155,7 @@ func (s *Store) showAccount(ctx context.Context, id mail.AccountID) (*mail.Accou
 		}
 		a.profile.CompareAndSwap(nil, p)
 	}
-	out := cloneAccount(p)
+	out := p.Clone()
 	out.StorageUsed = a.head.Load().used
 	return out, nil
 }
@@ -207,11 +207,11 @@ func (s *Store) UpdateAccount(ctx context.Context, id mail.AccountID, update fun
 		return nil, err
 	}
 	old.StorageUsed = c.head.used
-	a := cloneAccount(old)
+	a := old.Clone()
 	if err := update(a); err != nil {
 		return nil, err
 	}
-	a = cloneAccount(a) // change may have kept what it was given
+	a = a.Clone() // change may have kept what it was given
 	a.ID, a.Username, a.StorageUsed, a.Created = old.ID, old.Username, old.StorageUsed, old.Created
 	// The addresses of an account change under its lock only.
 	if a.Address != old.Address && a.Address != "" {
@@ -235,7 +235,7 @@ func (c *change) setAccount(a *mail.Account, view string) error {
 		return err
 	}
 	set(c.batch, idKey(tabAccount, a.ID), value)
-	c.account = cloneAccount(a)
+	c.account = a.Clone()
 	return nil
 }
 

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 
@@ -124,21 +123,4 @@ func decodeAddress(value []byte) (*mail.Address, error) {
 	a := new(mail.Address)
 	_, err := decodeRecord(value, a)
 	return a, err
-}
-
-// cloneAccount copies an account so that nothing is shared.
-func cloneAccount(a *mail.Account) *mail.Account {
-	c := *a
-	c.Targets = slices.Clone(a.Targets)
-	c.DisabledScopes = slices.Clone(a.DisabledScopes)
-	c.Enabled2FA = slices.Clone(a.Enabled2FA)
-	c.Tags = slices.Clone(a.Tags)
-	c.FromWhitelist = slices.Clone(a.FromWhitelist)
-	c.SMIMECerts = slices.Clone(a.SMIMECerts)
-	c.FeatureFlags = maps.Clone(a.FeatureFlags)
-	if a.TempPassword != nil {
-		t := *a.TempPassword
-		c.TempPassword = &t
-	}
-	return &c
 }
