@@ -30,7 +30,7 @@ func layers() []layer {
 		{name: "implementations", packages: []string{
 			"internal/store/pebblestore", "internal/store/memstore", "internal/store/mongostore", "internal/store/redisrecord", "internal/store/rediscounts", "internal/event/membus", "internal/limit/memlimit", "internal/limit/redislimit", "internal/lock/redislock", "internal/auth/password",
 		}},
-		{name: "documents", packages: []string{"internal/store/mongostore/mimetree"}},
+		{name: "documents and caches", packages: []string{"internal/store/mongostore/mimetree", "internal/store/mongostore/hotcache"}},
 		{name: "connections", packages: []string{"internal/redisconn"}},
 		{name: "contracts", packages: []string{"internal/store", "internal/event", "internal/limit"}},
 		{name: "pure", packages: []string{"internal/message", "internal/search", "internal/address"}},
