@@ -48,7 +48,7 @@ func isIndexed(key string) bool {
 
 func indexValue(key, value string) string {
 	value = unfold(validText(strings.TrimFunc(value, isJSSpace)))
-	value = strings.ToLower(decodeWords(value))
+	value = withoutNUL(strings.ToLower(decodeWords(value)))
 	if key == "list-id" {
 		if _, id, ok := strings.Cut(value, "<"); ok {
 			value, _, _ = strings.Cut(id, ">")
@@ -59,6 +59,10 @@ func indexValue(key, value string) string {
 	}
 	return dropUnits(validText(value[:maxIndexed]), 4)
 }
+
+// withoutNUL has spaces in place of NUL. A text index of FerretDB 2.7 (DocumentDB) refuses now and then a text with NUL in
+// it, and the message with it: "invalid byte sequence for encoding UTF8".
+func withoutNUL(s string) string { return strings.ReplaceAll(s, "\x00", " ") }
 
 // dropUnits removes the last n UTF-16 units.
 func dropUnits(s string, n int) string {

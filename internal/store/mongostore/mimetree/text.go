@@ -134,6 +134,7 @@ func (m *textMaker) finish() Texts {
 	var out Texts
 	all := strings.TrimFunc(strings.ReplaceAll(strings.Join(m.text, "\n"), "\r\n", "\n"), isSpace)
 	out.Text, all = cutUnits(all, maxText)
+	out.Text = withoutNUL(out.Text)
 	out.Footer, _ = cutUnits(all, maxAllText-maxText)
 	out.HTML = m.html
 	source := out.Text + out.Footer
