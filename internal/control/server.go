@@ -29,6 +29,7 @@ type Mailboxes interface {
 	List(ctx context.Context, acct mail.AccountID) ([]*mail.Mailbox, error)
 	Get(ctx context.Context, acct mail.AccountID, id mail.MailboxID) (*mail.Mailbox, error)
 	Lookup(ctx context.Context, acct mail.AccountID, name string) (*mail.Mailbox, error)
+	Counters(ctx context.Context, acct mail.AccountID, ids ...mail.MailboxID) (map[mail.MailboxID]mail.Counters, error)
 	Create(ctx context.Context, acct mail.AccountID, in mail.Mailbox, parents bool) (*mail.Mailbox, error)
 	Stage(ctx context.Context, c *store.Content) (store.Staged, error)
 	Append(ctx context.Context, acct mail.AccountID, mbox mail.MailboxID, in ...store.Append) ([]store.Appended, error)
@@ -149,18 +150,27 @@ func (s *Server) mailboxes(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	boxes, err := s.o.Mailboxes.List(r.Context(), acct)
-	out := make([]Mailbox, 0, len(boxes))
-	for _, b := range boxes {
-		out = append(out, describe(b))
+	if err != nil {
+		s.reply(w, r, nil, err)
+		return
 	}
+	out, err := s.describe(r.Context(), acct, boxes...)
 	s.reply(w, r, out, err)
 }
 
-func describe(b *mail.Mailbox) Mailbox {
-	return Mailbox{
-		ID: b.ID, Path: b.Path, SpecialUse: b.SpecialUse, UIDValidity: b.UIDValidity, UIDNext: b.UIDNext,
-		Messages: b.Messages, Size: b.Size,
+func (s *Server) describe(ctx context.Context, acct mail.AccountID, boxes ...*mail.Mailbox) ([]Mailbox, error) {
+	counters, err := s.o.Mailboxes.Counters(ctx, acct, mail.MailboxIDs(boxes)...)
+	if err != nil {
+		return nil, err
 	}
+	out := make([]Mailbox, len(boxes))
+	for i, b := range boxes {
+		out[i] = Mailbox{
+			ID: b.ID, Path: b.Path, SpecialUse: b.SpecialUse, UIDValidity: b.UIDValidity, UIDNext: b.UIDNext,
+			Messages: counters[b.ID].Messages, Size: counters[b.ID].Size,
+		}
+	}
+	return out, nil
 }
 
 // mailbox finds a mailbox or makes it, with those above it.
@@ -180,7 +190,12 @@ func (s *Server) mailbox(w http.ResponseWriter, r *http.Request) {
 		s.reply(w, r, nil, err)
 		return
 	}
-	s.reply(w, r, describe(b), nil)
+	out, err := s.describe(r.Context(), acct, b)
+	if err != nil {
+		s.reply(w, r, nil, err)
+		return
+	}
+	s.reply(w, r, out[0], nil)
 }
 
 func (s *Server) findOrMake(ctx context.Context, acct mail.AccountID, path string) (*mail.Mailbox, error) {

@@ -116,25 +116,44 @@ func (a *API) listMailboxes(ctx context.Context, _ *call, in *listMailboxesIn) (
 	if err != nil {
 		return listMailboxesReply{}, err
 	}
-	reply := listMailboxesReply{success: ok(), Results: []mailboxItem{}}
+	boxes = slices.DeleteFunc(boxes, func(b *mail.Mailbox) bool {
+		return b.Hidden && !in.ShowHidden || in.SpecialUse && b.SpecialUse == "" && b.Path != mail.Inbox
+	})
 	slices.SortFunc(boxes, compareMailboxes)
-	for _, b := range boxes {
-		if b.Hidden && !in.ShowHidden || in.SpecialUse && b.SpecialUse == "" && b.Path != mail.Inbox {
-			continue
+	var counters map[mail.MailboxID]mail.Counters
+	if in.Sizes || in.Counters {
+		if counters, err = a.opt.Mailboxes.Counters(ctx, in.User, mail.MailboxIDs(boxes)...); err != nil {
+			return listMailboxesReply{}, err
 		}
-		item := newMailboxItem(b)
+	}
+	reply := listMailboxesReply{success: ok(), Results: []mailboxItem{}}
+	for _, b := range boxes {
+		item, c := newMailboxItem(b), counters[b.ID]
 		if ms := b.Retention.Milliseconds(); ms > 0 {
 			item.Retention = &ms
 		}
-		if in.Sizes && b.Size > 0 {
-			item.Size = &b.Size
+		if in.Sizes && c.Size > 0 {
+			item.Size = &c.Size
 		}
 		if in.Counters {
-			item.Total, item.Unseen = &b.Messages, &b.Unseen
+			item.Total, item.Unseen = &c.Messages, &c.Unseen
 		}
 		reply.Results = append(reply.Results, item)
 	}
 	return reply, nil
+}
+
+// counters are those of one mailbox. Errors: NoMailbox.
+func (a *API) counters(ctx context.Context, acct mail.AccountID, id mail.MailboxID) (mail.Counters, error) {
+	all, err := a.opt.Mailboxes.Counters(ctx, acct, id)
+	if err != nil {
+		return mail.Counters{}, err
+	}
+	c, ok := all[id]
+	if !ok {
+		return c, mail.NewError(mail.CodeNoMailbox, "no such mailbox")
+	}
+	return c, nil
 }
 
 func compareMailboxes(a, b *mail.Mailbox) int {
@@ -213,9 +232,13 @@ func (a *API) getMailbox(ctx context.Context, _ *call, in *getMailboxIn) (mailbo
 	if err != nil {
 		return mailboxReply{}, err
 	}
+	c, err := a.counters(ctx, in.User, box.ID)
+	if err != nil {
+		return mailboxReply{}, err
+	}
 	item := newMailboxItem(box)
 	ms := box.Retention.Milliseconds()
-	item.Retention, item.Total, item.Unseen = &ms, &box.Messages, &box.Unseen
+	item.Retention, item.Total, item.Unseen = &ms, &c.Messages, &c.Unseen
 	return mailboxReply{ok(), item}, nil
 }
 

@@ -193,10 +193,14 @@ func (p *messagePage) reverse() {
 // messagePage reads one page by the index of dates.
 func (a *API) messagePage(ctx context.Context, box *mail.Mailbox, in *listMessagesIn, pos *position, from dateKey) (messagePage, error) {
 	opt := itemOptions{headers: in.IncludeHeaders, meta: in.MetaData}
-	page := messagePage{items: []messageItem{}, total: box.Messages}
+	c, err := a.counters(ctx, in.User, box.ID)
+	if err != nil {
+		return messagePage{}, err
+	}
+	page := messagePage{items: []messageItem{}, total: c.Messages}
 	if in.Unseen != nil {
-		if page.total = box.Unseen; !*in.Unseen {
-			page.total = box.Messages - box.Unseen
+		if page.total = c.Unseen; !*in.Unseen {
+			page.total = c.Messages - c.Unseen
 		}
 	}
 	q := store.FetchQuery{Fields: opt.fields(), Order: store.ByDateDescending, AfterDate: from.date, AfterUID: from.uid}

@@ -61,6 +61,7 @@ type Mailboxes interface {
 	List(ctx context.Context, acct mail.AccountID) ([]*mail.Mailbox, error)
 	Get(ctx context.Context, acct mail.AccountID, id mail.MailboxID) (*mail.Mailbox, error)
 	Lookup(ctx context.Context, acct mail.AccountID, name string) (*mail.Mailbox, error)
+	Counters(ctx context.Context, acct mail.AccountID, ids ...mail.MailboxID) (map[mail.MailboxID]mail.Counters, error)
 	Create(ctx context.Context, acct mail.AccountID, in mail.Mailbox, parents bool) (*mail.Mailbox, error)
 	Rename(ctx context.Context, acct mail.AccountID, id mail.MailboxID, name string, inferiors bool) error
 	Update(ctx context.Context, acct mail.AccountID, id mail.MailboxID, change func(*mail.Mailbox) error) (*mail.Mailbox, error)

@@ -300,15 +300,16 @@ func counts(e *store.JournalEntry) bool {
 }
 
 func (s *stream) counters(ctx context.Context, boxes []mail.MailboxID) error {
+	all, err := s.api.opt.Mailboxes.Counters(ctx, s.acct, boxes...)
+	if err != nil {
+		return err
+	}
 	for _, id := range boxes {
-		b, err := s.api.opt.Mailboxes.Get(ctx, s.acct, id)
-		if err != nil && mail.CodeOf(err) == mail.CodeNoMailbox {
+		c, ok := all[id]
+		if !ok { // it is gone
 			continue
 		}
-		if err != nil {
-			return err
-		}
-		if err := s.send(countersEvent{"COUNTERS", id, b.Messages, b.Unseen}, s.last.String()); err != nil {
+		if err := s.send(countersEvent{"COUNTERS", id, c.Messages, c.Unseen}, s.last.String()); err != nil {
 			return err
 		}
 	}

@@ -15,6 +15,7 @@ type listed struct {
 	name     string
 	box      *mail.Mailbox // nil for a level that cannot be selected
 	children bool
+	info     []string // see childInfo
 }
 
 // hierarchy returns all names in order, INBOX first.
@@ -74,20 +75,32 @@ func (s *session) list(ctx context.Context, cmd *imapwire.Command, a *imapwire.L
 		return err
 	}
 	m := newMatcher(a.Reference, a.Patterns)
+	var chosen []listed
+	var boxes []mail.MailboxID
 	for _, l := range all {
 		matches, err := m.match(l.name)
 		if err != nil {
 			return err
 		}
-		info := childInfo(&l, &a.Select, all)
-		if !matches || !selects(&l, &a.Select) && len(info) == 0 {
+		l.info = childInfo(&l, &a.Select, all)
+		if !matches || !selects(&l, &a.Select) && len(l.info) == 0 {
 			continue
 		}
-		s.w.List(&imapwire.ListData{Attributes: attributes(&l, a), Delimiter: mail.Separator[0], Mailbox: l.name, ChildInfo: info})
+		chosen = append(chosen, l)
+		if l.box != nil {
+			boxes = append(boxes, l.box.ID)
+		}
+	}
+	counters, err := s.counters(ctx, a.Return.Status, boxes...)
+	if err != nil {
+		return err
+	}
+	for _, l := range chosen {
+		s.w.List(&imapwire.ListData{Attributes: attributes(&l, a), Delimiter: mail.Separator[0], Mailbox: l.name, ChildInfo: l.info})
 		if len(a.Return.Status) == 0 || l.box == nil {
 			continue
 		}
-		if err := s.tellStatus(ctx, l.box, a.Return.Status); err != nil && mail.CodeOf(err) != mail.CodeNoMailbox {
+		if err := s.tellStatus(ctx, l.box, counters[l.box.ID], a.Return.Status); err != nil && mail.CodeOf(err) != mail.CodeNoMailbox {
 			return err
 		}
 	}

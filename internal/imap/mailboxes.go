@@ -3,6 +3,7 @@ package imap
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"mallard/internal/imap/imapwire"
@@ -93,16 +94,35 @@ func (s *session) status(ctx context.Context, cmd *imapwire.Command, a *imapwire
 	if err != nil {
 		return err
 	}
-	if err := s.tellStatus(ctx, box, a.Items); err != nil {
+	counters, err := s.counters(ctx, a.Items, box.ID)
+	if err != nil {
+		return err
+	}
+	if err := s.tellStatus(ctx, box, counters[box.ID], a.Items); err != nil {
 		return err
 	}
 	return s.ok(ctx, cmd, "")
 }
 
-func (s *session) tellStatus(ctx context.Context, box *mail.Mailbox, items []imapwire.StatusItem) error {
+// counters returns the counters of mailboxes if STATUS items need them.
+func (s *session) counters(ctx context.Context, items []imapwire.StatusItem, boxes ...mail.MailboxID) (map[mail.MailboxID]mail.Counters, error) {
+	counted := func(item imapwire.StatusItem) bool {
+		switch item {
+		case imapwire.StatusMessages, imapwire.StatusUnseen, imapwire.StatusDeleted, imapwire.StatusSize:
+			return true
+		}
+		return false
+	}
+	if len(boxes) == 0 || !slices.ContainsFunc(items, counted) {
+		return nil, nil
+	}
+	return s.srv.o.Mailboxes.Counters(ctx, s.acct.ID, boxes...)
+}
+
+func (s *session) tellStatus(ctx context.Context, box *mail.Mailbox, c mail.Counters, items []imapwire.StatusItem) error {
 	data := make([]imapwire.StatusData, 0, len(items))
 	for _, item := range items {
-		d := s.statusData(box, item)
+		d := s.statusData(box, c, item)
 		if item == imapwire.StatusRecent {
 			n, err := s.recent(ctx, box)
 			if err != nil {
@@ -125,25 +145,25 @@ func (s *session) recent(ctx context.Context, box *mail.Mailbox) (int, error) {
 	return s.srv.o.Mailboxes.Recent(ctx, s.acct.ID, box.ID)
 }
 
-func (s *session) statusData(box *mail.Mailbox, item imapwire.StatusItem) imapwire.StatusData {
+func (s *session) statusData(box *mail.Mailbox, c mail.Counters, item imapwire.StatusItem) imapwire.StatusData {
 	d := imapwire.StatusData{Item: item}
 	switch item {
 	case imapwire.StatusMessages:
-		d.Number = uint64(box.Messages)
+		d.Number = uint64(c.Messages)
 	case imapwire.StatusRecent: // see tellStatus
 	case imapwire.StatusUIDNext:
 		d.Number = uint64(box.UIDNext)
 	case imapwire.StatusUIDValidity:
 		d.Number = uint64(box.UIDValidity)
 	case imapwire.StatusUnseen:
-		d.Number = uint64(box.Unseen)
+		d.Number = uint64(c.Unseen)
 	case imapwire.StatusSize:
-		d.Number = uint64(box.Size)
+		d.Number = uint64(c.Size)
 	case imapwire.StatusHighestModSeq:
 		s.enabled.condStore = true // RFC 7162, 3.1
 		d.Number = uint64(box.HighestModSeq)
 	case imapwire.StatusDeleted:
-		d.Number = uint64(box.Deleted)
+		d.Number = uint64(c.Deleted)
 	case imapwire.StatusAppendLimit:
 		d.Number = uint64(s.srv.o.MaxAppend)
 	case imapwire.StatusMailboxID:

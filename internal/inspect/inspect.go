@@ -150,13 +150,17 @@ func (c *checker) quota(ctx context.Context, a *mail.Account, where string) erro
 		if err != nil {
 			return err
 		}
-		after, err := c.s.Account(ctx, a.ID)
+		used, sum = before.StorageUsed, 0
+		counters, err := c.s.Counters(ctx, a.ID, mail.MailboxIDs(boxes)...)
 		if err != nil {
 			return err
 		}
-		used, sum = before.StorageUsed, 0
-		for _, b := range boxes {
-			sum += b.Size
+		for _, x := range counters {
+			sum += x.Size
+		}
+		after, err := c.s.Account(ctx, a.ID)
+		if err != nil {
+			return err
 		}
 		if used == sum || used != after.StorageUsed {
 			return nil
@@ -172,7 +176,11 @@ func (c *checker) mailbox(ctx context.Context, a *mail.Account, b *mail.Mailbox)
 	c.report.Counts["mailboxes"]++
 	where := fmt.Sprintf("mailbox %s of %s", b.Path, a.Username)
 	for try := 1; ; try++ {
-		x := &reading{box: b}
+		counted, err := c.s.Counters(ctx, a.ID, b.ID)
+		if err != nil {
+			return err
+		}
+		x := &reading{box: b, counted: counted[b.ID]}
 		if err := c.read(ctx, a.ID, x); err != nil {
 			return err
 		}
@@ -198,6 +206,7 @@ func (c *checker) mailbox(ctx context.Context, a *mail.Account, b *mail.Mailbox)
 // reading is one reading of a mailbox.
 type reading struct {
 	box                      *mail.Mailbox
+	counted                  mail.Counters
 	last                     mail.UID
 	messages, unseen, marked int64
 	problems                 []finding
@@ -222,7 +231,7 @@ func (x *reading) bad(uid mail.UID, format string, args ...any) {
 
 // counters compares what was read with what the mailbox says.
 func (x *reading) counters() {
-	b := x.box
+	b := x.counted
 	if x.messages != b.Messages || x.unseen != b.Unseen || x.marked != b.Deleted {
 		x.bad(0, "it has %d messages, %d of them unseen and %d deleted; counted are %d, %d and %d",
 			x.messages, x.unseen, x.marked, b.Messages, b.Unseen, b.Deleted)

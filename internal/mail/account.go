@@ -159,11 +159,36 @@ type Mailbox struct {
 	UIDNext     UID
 	// HighestModSeq is at least 1 (RFC 7162, 3.1.2.1).
 	HighestModSeq ModSeq
-	Messages      int64
-	Unseen        int64
-	Deleted       int64 // messages with \Deleted
-	Size          int64 // octets
 	// Keywords are those seen in the mailbox, at most MaxKeywords.
 	Keywords []string
 	Created  time.Time
+}
+
+// MailboxIDs are the ids of mailboxes.
+func MailboxIDs(boxes []*Mailbox) []MailboxID {
+	ids := make([]MailboxID, len(boxes))
+	for i, b := range boxes {
+		ids[i] = b.ID
+	}
+	return ids
+}
+
+// Counters say how much is in a mailbox.
+type Counters struct {
+	Messages int64
+	Unseen   int64 // messages without \Seen
+	Deleted  int64 // messages with \Deleted
+	Size     int64 // octets
+}
+
+// Add counts n messages of equal flags and size; with a negative n it takes them away.
+func (c *Counters) Add(n int64, f Flags, size int64) {
+	c.Messages += n
+	c.Size += n * size
+	if !f.Has(Seen) {
+		c.Unseen += n
+	}
+	if f.Has(Deleted) {
+		c.Deleted += n
+	}
 }

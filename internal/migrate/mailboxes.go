@@ -49,7 +49,7 @@ func (p *pass) accountMail(ctx context.Context, a *mail.Account) error {
 }
 
 func (p *pass) mailboxes(ctx context.Context, a *mail.Account) error {
-	from, err := p.From.ListMailboxes(ctx, a.ID)
+	from, err := list(ctx, p.From, a.ID)
 	if err != nil {
 		return fmt.Errorf("list the mailboxes of the source: %w", err)
 	}
@@ -72,13 +72,13 @@ func (p *pass) mailboxes(ctx context.Context, a *mail.Account) error {
 
 // arrange makes the mailboxes that the target has those of the source, as far as it is
 // about names: it removes what is gone and renames the others. It returns them by id.
-func (p *pass) arrange(ctx context.Context, acct mail.AccountID, from []*mail.Mailbox) (map[mail.MailboxID]*mail.Mailbox, error) {
-	list, err := p.To.ListMailboxes(ctx, acct)
+func (p *pass) arrange(ctx context.Context, acct mail.AccountID, from []*counted) (map[mail.MailboxID]*counted, error) {
+	old, err := list(ctx, p.To, acct)
 	if err != nil {
 		return nil, fmt.Errorf("list the mailboxes of the target: %w", err)
 	}
-	to := make(map[mail.MailboxID]*mail.Mailbox, len(list))
-	for _, b := range list {
+	to := make(map[mail.MailboxID]*counted, len(old))
+	for _, b := range old {
 		to[b.ID] = b
 	}
 	var renames []store.Rename
@@ -108,8 +108,31 @@ func (p *pass) arrange(ctx context.Context, acct mail.AccountID, from []*mail.Ma
 	return to, nil
 }
 
+// counted is a mailbox with its counters. They tell when a message came of which the mod-sequence was handed out before.
+type counted struct {
+	mail.Mailbox
+	mail.Counters
+}
+
+// list reads the mailboxes of an account with their counters.
+func list(ctx context.Context, s store.Mailboxes, acct mail.AccountID) ([]*counted, error) {
+	boxes, err := s.ListMailboxes(ctx, acct)
+	if err != nil {
+		return nil, err
+	}
+	all, err := s.Counters(ctx, acct, mail.MailboxIDs(boxes)...)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]*counted, len(boxes))
+	for i, b := range boxes {
+		out[i] = &counted{*b, all[b.ID]}
+	}
+	return out, nil
+}
+
 // comparable is a mailbox without what an engine counts in a way of its own.
-func comparable(b *mail.Mailbox) mail.Mailbox {
+func comparable(b *counted) counted {
 	c := *b
 	c.Size = 0
 	c.Keywords = slices.Sorted(slices.Values(b.Keywords))
@@ -120,8 +143,8 @@ func comparable(b *mail.Mailbox) mail.Mailbox {
 type copier struct {
 	*pass
 	acct  mail.AccountID
-	box   *mail.Mailbox // as it was in the source when the copying began
-	old   *mail.Mailbox // in the target, nil when it is not there
+	box   *counted // as it was in the source when the copying began
+	old   *counted // in the target, nil when it is not there
 	where string
 
 	batch      []store.Restored
@@ -163,7 +186,7 @@ func onlyAbout(differ []string) bool {
 }
 
 func (c *copier) restore(ctx context.Context, highest mail.ModSeq) error {
-	b := *c.box
+	b := c.box.Mailbox
 	b.HighestModSeq = highest
 	if err := c.To.RestoreMailbox(ctx, c.acct, b); err != nil {
 		return fmt.Errorf("restore the mailbox: %w", err)

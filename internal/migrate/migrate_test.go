@@ -639,8 +639,12 @@ func TestDamaged(t *testing.T) {
 	if report := r.clean(); report.Skipped != 1 || !report.Finished {
 		t.Errorf("report %+v", report)
 	}
-	if b, err := to.MailboxByPath(ctx, w.accounts[0], "Junk"); err != nil || b.Messages != 0 || b.UIDNext != 2 {
-		t.Errorf("mailbox %+v (%v)", b, err)
+	b, err := to.MailboxByPath(ctx, w.accounts[0], "Junk")
+	if err != nil || b.UIDNext != 2 {
+		t.Fatalf("mailbox %+v (%v)", b, err)
+	}
+	if c, err := to.Counters(ctx, w.accounts[0], b.ID); err != nil || c[b.ID] != (mail.Counters{}) {
+		t.Errorf("counters %+v (%v)", c, err)
 	}
 	// A source that does not answer ends the pass.
 	r.o.Name, broken = "again", false

@@ -141,15 +141,15 @@ func (p *pass) verifyAccount(ctx context.Context, a *mail.Account) error {
 	if err := p.compare(where, x, y, nil); err != nil {
 		return err
 	}
-	from, err := p.From.ListMailboxes(ctx, a.ID)
+	from, err := list(ctx, p.From, a.ID)
 	if err != nil {
 		return fmt.Errorf("list the mailboxes of the source: %w", err)
 	}
-	to, err := p.To.ListMailboxes(ctx, a.ID)
+	to, err := list(ctx, p.To, a.ID)
 	if err != nil {
 		return fmt.Errorf("list the mailboxes of the target: %w", err)
 	}
-	byID := make(map[mail.MailboxID]*mail.Mailbox, len(to))
+	byID := make(map[mail.MailboxID]*counted, len(to))
 	for _, m := range to {
 		byID[m.ID] = m
 	}
@@ -164,7 +164,7 @@ func (p *pass) verifyAccount(ctx context.Context, a *mail.Account) error {
 		if err := p.compare(where, comparable(m), comparable(other), nil); err != nil {
 			return err
 		}
-		if err := p.verifyMessages(ctx, a.ID, m, where); err != nil {
+		if err := p.verifyMessages(ctx, a.ID, &m.Mailbox, where); err != nil {
 			return fmt.Errorf("mailbox %s: %w", m.Path, err)
 		}
 		p.counts.mailboxes.Add(1)

@@ -255,8 +255,11 @@ func TestDemoIsFinished(t *testing.T) {
 		}
 	}
 	box, err := s.mailboxes.Lookup(ctx, d.ID, "INBOX")
-	if err != nil || box.Messages != 3 {
-		t.Errorf("mailbox %+v, error %v", box, err)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c, err := s.mailboxes.Counters(ctx, d.ID, box.ID); err != nil || c[box.ID].Messages != 3 {
+		t.Errorf("counters %+v, error %v", c, err)
 	}
 	// A user of this name whom somebody else made keeps password and mail.
 	if err := os.Remove(filepath.Join(c.Store.Path, demoFile)); err != nil {

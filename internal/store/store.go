@@ -190,7 +190,7 @@ type AddressPage struct {
 
 // Mailboxes keeps the mailboxes of an account.
 type Mailboxes interface {
-	// CreateMailbox stores a mailbox. ID, UIDValidity, UIDNext and counters are
+	// CreateMailbox stores a mailbox. ID, UIDValidity, UIDNext and HighestModSeq are
 	// assigned, and Created where that is zero. UIDValidity is greater than that of
 	// any earlier mailbox of the account, so that no RENAME brings back a pair of
 	// name and UIDVALIDITY. maxMailboxes limits their number when positive.
@@ -201,11 +201,17 @@ type Mailboxes interface {
 	// (octets). Errors: NoAccount.
 	ListMailboxes(ctx context.Context, acct mail.AccountID) ([]*mail.Mailbox, error)
 
-	// Mailbox returns a mailbox. Errors: NoMailbox.
+	// Mailbox returns a mailbox. It costs one small read, however many messages there
+	// are. Errors: NoMailbox.
 	Mailbox(ctx context.Context, acct mail.AccountID, id mail.MailboxID) (*mail.Mailbox, error)
 
-	// MailboxByPath returns the mailbox with this canonical path. Errors: NoMailbox.
+	// MailboxByPath is Mailbox for a canonical path. Errors: NoMailbox.
 	MailboxByPath(ctx context.Context, acct mail.AccountID, path string) (*mail.Mailbox, error)
+
+	// Counters returns the counters of mailboxes of the account, those that do not
+	// exist left out. It may cost what the mailboxes are large. Each is of one moment,
+	// no earlier than the call.
+	Counters(ctx context.Context, acct mail.AccountID, ids ...mail.MailboxID) (map[mail.MailboxID]mail.Counters, error)
 
 	// UpdateMailbox changes subscription, visibility, retention, special use and
 	// encryption; other fields cannot be changed that way. Errors: NoMailbox.

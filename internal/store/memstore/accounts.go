@@ -217,9 +217,9 @@ func (s *Store) RecountQuota(ctx context.Context, id mail.AccountID) (before, af
 	}
 	before = a.used()
 	for _, b := range a.boxes {
-		b.row.Size = 0
+		b.size = 0
 		for _, m := range b.msgs {
-			b.row.Size += m.size()
+			b.size += m.size()
 		}
 	}
 	return before, a.used(), nil

@@ -98,6 +98,21 @@ func (s *Store) MailboxByPath(ctx context.Context, acct mail.AccountID, path str
 	return nil, noMailbox("no such mailbox")
 }
 
+// Counters returns the counters of mailboxes.
+func (s *Store) Counters(ctx context.Context, acct mail.AccountID, ids ...mail.MailboxID) (map[mail.MailboxID]mail.Counters, error) {
+	if err := s.enter(ctx, "Counters"); err != nil {
+		return nil, err
+	}
+	defer s.mu.Unlock()
+	out := make(map[mail.MailboxID]mail.Counters, len(ids))
+	for _, id := range ids {
+		if _, b, err := s.mailbox(acct, id); err == nil {
+			out[id] = b.counters()
+		}
+	}
+	return out, nil
+}
+
 // UpdateMailbox changes the settings of a mailbox.
 func (s *Store) UpdateMailbox(ctx context.Context, acct mail.AccountID, id mail.MailboxID, change func(*mail.Mailbox) error) (*mail.Mailbox, error) {
 	if err := s.enter(ctx, "UpdateMailbox"); err != nil {

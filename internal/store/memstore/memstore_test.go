@@ -138,8 +138,8 @@ func TestFault(t *testing.T) {
 		}
 		fail = ""
 	}
-	if b, err := s.Mailbox(ctx, acct, mbox); err != nil || b.Messages != 2 {
-		t.Errorf("after the faults there are %d messages (%v), want 2", b.Messages, err)
+	if c, err := s.Counters(ctx, acct, mbox); err != nil || c[mbox].Messages != 2 {
+		t.Errorf("after the faults there are %d messages (%v), want 2", c[mbox].Messages, err)
 	}
 }
 

@@ -72,9 +72,7 @@ func (s *Store) RestoreMailbox(ctx context.Context, acct mail.AccountID, in mail
 		b = &mailbox{}
 		a.boxes[in.ID] = b
 	}
-	size := b.row.Size
 	b.row = in
-	b.row.Messages, b.row.Unseen, b.row.Deleted, b.row.Size = 0, 0, 0, size
 	b.row.Keywords = slices.Clone(in.Keywords)
 	for _, m := range b.msgs {
 		b.sawKeywords(m.flags)
@@ -108,12 +106,12 @@ func (s *Store) RestoreMessages(ctx context.Context, acct mail.AccountID, mbox m
 	for _, m := range msgs {
 		i, found := b.find(m.uid)
 		if found {
-			b.row.Size -= b.msgs[i].size()
+			b.size -= b.msgs[i].size()
 			b.msgs[i] = m
 		} else {
 			b.msgs = slices.Insert(b.msgs, i, m)
 		}
-		b.row.Size += m.size()
+		b.size += m.size()
 		b.sawKeywords(m.flags)
 		a.modSeq = max(a.modSeq, m.modSeq)
 		for _, ref := range m.content.references {
@@ -157,7 +155,7 @@ func (s *Store) RemoveRestored(ctx context.Context, acct mail.AccountID, mbox ma
 	for _, m := range b.in(uids) {
 		i, _ := b.find(m.uid)
 		b.msgs = slices.Delete(b.msgs, i, i+1)
-		b.row.Size -= m.size()
+		b.size -= m.size()
 	}
 	return nil
 }

@@ -24,10 +24,10 @@ type account struct {
 // subject.
 type threadKey struct{ reference, subject string }
 
-// mailbox is a mailbox with its messages. The counters of row are not kept but
-// computed by snapshot.
+// mailbox is a mailbox with its messages.
 type mailbox struct {
 	row  mail.Mailbox
+	size int64       // octets of the messages
 	msgs []*message  // ascending UIDs
 	gone []tombstone // in the order of the expunges
 	// forgotten is the greatest mod-sequence of a tombstone that was thrown away.
@@ -81,7 +81,7 @@ func (a *account) next() mail.ModSeq {
 func (a *account) used() int64 {
 	var n int64
 	for _, b := range a.boxes {
-		n += b.row.Size
+		n += b.size
 	}
 	return n
 }
@@ -116,20 +116,19 @@ func (a *account) thread(c *content, fresh func() mail.ThreadID) mail.ThreadID {
 	return id
 }
 
-// snapshot returns the mailbox row with its counters.
+// snapshot returns a copy of the mailbox row.
 func (b *mailbox) snapshot() *mail.Mailbox {
 	row := b.row
 	row.Keywords = slices.Clone(b.row.Keywords)
-	row.Messages = int64(len(b.msgs))
-	for _, m := range b.msgs {
-		if !m.flags.Has(mail.Seen) {
-			row.Unseen++
-		}
-		if m.flags.Has(mail.Deleted) {
-			row.Deleted++
-		}
-	}
 	return &row
+}
+
+func (b *mailbox) counters() mail.Counters {
+	var c mail.Counters
+	for _, m := range b.msgs {
+		c.Add(1, m.flags, m.size())
+	}
+	return c
 }
 
 // find returns the position of a UID or where it would be.
@@ -164,7 +163,7 @@ func (b *mailbox) in(set mail.UIDSet) []*message {
 func (b *mailbox) add(m *message, ms mail.ModSeq) {
 	m.uid, m.modSeq = b.row.UIDNext, ms
 	b.row.UIDNext++
-	b.row.Size += m.size()
+	b.size += m.size()
 	b.row.HighestModSeq = ms
 	b.msgs = append(b.msgs, m)
 	b.sawKeywords(m.flags)
@@ -175,7 +174,7 @@ func (b *mailbox) remove(msgs []*message, ms mail.ModSeq, keep int) {
 	for _, m := range msgs {
 		i, _ := b.find(m.uid)
 		b.msgs = slices.Delete(b.msgs, i, i+1)
-		b.row.Size -= m.size()
+		b.size -= m.size()
 		b.gone = append(b.gone, tombstone{m.uid, ms})
 	}
 	b.row.HighestModSeq = ms

@@ -171,12 +171,12 @@ func BenchmarkMove250(b *testing.B) {
 	}
 }
 
-// BenchmarkMailbox is STATUS of a mailbox of 500 messages.
-func BenchmarkMailbox(b *testing.B) {
+// BenchmarkCounters is STATUS of a mailbox of 500 messages.
+func BenchmarkCounters(b *testing.B) {
 	s, acct, box := benchBox(b, 500)
 	for b.Loop() {
-		if m, err := s.Mailbox(b.Context(), acct, box); err != nil || m.Messages != 500 {
-			b.Fatal(m, err)
+		if c, err := s.Counters(b.Context(), acct, box); err != nil || c[box].Messages != 500 {
+			b.Fatal(c, err)
 		}
 	}
 }

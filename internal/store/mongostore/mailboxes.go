@@ -159,7 +159,7 @@ func (s *Store) ListMailboxes(ctx context.Context, acct mail.AccountID) ([]*mail
 		return nil, err
 	}
 	slices.SortFunc(l.boxes, func(a, b *mail.Mailbox) int { return strings.Compare(a.Path, b.Path) })
-	return l.boxes, s.countMessages(ctx, l.boxes...)
+	return l.boxes, nil
 }
 
 // Mailbox returns a mailbox.
@@ -176,7 +176,7 @@ func (s *Store) Mailbox(ctx context.Context, acct mail.AccountID, id mail.Mailbo
 	return s.wholeMailbox(ctx, acct, doc)
 }
 
-// wholeMailbox completes a mailbox from its document.
+// wholeMailbox reads a mailbox's document, and others where its path is being changed.
 func (s *Store) wholeMailbox(ctx context.Context, acct mail.AccountID, doc bson.Raw) (*mail.Mailbox, error) {
 	b := mailboxOf(doc)
 	if renaming(doc) {
@@ -188,7 +188,7 @@ func (s *Store) wholeMailbox(ctx context.Context, acct mail.AccountID, doc bson.
 			b.Path = listed.Path
 		}
 	}
-	return b, s.countMessages(ctx, b)
+	return b, nil
 }
 
 // MailboxByPath returns the mailbox with a path.
@@ -203,8 +203,7 @@ func (s *Store) MailboxByPath(ctx context.Context, acct mail.AccountID, path str
 		if err := s.checkDeleted(ctx, acct, doc); err != nil {
 			return nil, err
 		}
-		b := mailboxOf(doc)
-		return b, s.countMessages(ctx, b)
+		return mailboxOf(doc), nil
 	}
 	if err != nil && !errors.Is(err, mongo.ErrNoDocuments) {
 		return nil, readError("look for the mailbox", err)
@@ -218,7 +217,7 @@ func (s *Store) MailboxByPath(ctx context.Context, acct mail.AccountID, path str
 	if b == nil {
 		return nil, noMailbox("no such mailbox")
 	}
-	return b, s.countMessages(ctx, b)
+	return b, nil
 }
 
 // UpdateMailbox changes the settings of a mailbox.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -30,6 +31,7 @@ func shardKeys() map[string][]string {
 type shardWatch struct {
 	mu       sync.Mutex
 	seen     map[string]int // commands on sharded collections, such as "find messages"
+	all      map[string]int // on any collection, when it is not nil
 	problems []string
 }
 
@@ -39,6 +41,11 @@ func (w *shardWatch) monitor() *event.CommandMonitor {
 
 func (w *shardWatch) look(name string, cmd bson.Raw) {
 	collection := text(cmd.Lookup(name))
+	w.mu.Lock()
+	if w.all != nil {
+		w.all[name+" "+collection]++
+	}
+	w.mu.Unlock()
 	key, sharded := shardKeys()[collection]
 	if !sharded || name == "createIndexes" || name == "drop" {
 		return
@@ -49,6 +56,18 @@ func (w *shardWatch) look(name string, cmd bson.Raw) {
 	for _, problem := range checkCommand(name, cmd, key) {
 		w.problems = append(w.problems, fmt.Sprintf("%s %s: %s in %.400v", name, collection, problem, cmd))
 	}
+}
+
+func (w *shardWatch) reset() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	clear(w.all)
+}
+
+func (w *shardWatch) counted() map[string]int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return maps.Clone(w.all)
 }
 
 // checkCommand says what a command lacks of a shard key.
@@ -239,6 +258,8 @@ func look(t *testing.T, s store.Store, acct mail.AccountID, mbox mail.MailboxID)
 		}
 	}
 	_, err = s.ListMailboxes(ctx, acct)
+	must(t, err)
+	_, err = s.Counters(ctx, acct, mbox)
 	must(t, err)
 	_, err = s.Mailbox(ctx, acct, mbox)
 	must(t, err)

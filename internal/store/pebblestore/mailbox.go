@@ -112,6 +112,24 @@ func (s *Store) oneBox(ctx context.Context, acct mail.AccountID, pick func(*boxS
 	return out, err
 }
 
+// Counters implements store.Mailboxes.
+func (s *Store) Counters(ctx context.Context, acct mail.AccountID, ids ...mail.MailboxID) (map[mail.MailboxID]mail.Counters, error) {
+	out := make(map[mail.MailboxID]mail.Counters, len(ids))
+	err := s.boxes(ctx, acct, func(set *boxSet) error {
+		for _, id := range ids {
+			if m := set.byID[id]; m != nil {
+				h := m.head.Load()
+				out[id] = mail.Counters{Messages: h.messages, Unseen: h.unseen, Deleted: h.deleted, Size: h.size}
+			}
+		}
+		return nil
+	})
+	if mail.CodeOf(err) == mail.CodeNoAccount {
+		err = nil
+	}
+	return out, err
+}
+
 // UpdateMailbox implements store.Mailboxes.
 func (s *Store) UpdateMailbox(ctx context.Context, acct mail.AccountID, id mail.MailboxID, update func(*mail.Mailbox) error) (*mail.Mailbox, error) {
 	if err := s.enter(ctx); err != nil {

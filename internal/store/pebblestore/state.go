@@ -148,7 +148,6 @@ func (m *mailbox) view() *mail.Mailbox {
 		ID: m.id, Path: p.path, SpecialUse: p.use, Subscribed: p.subscribed, Hidden: p.hidden,
 		Retention: p.retention, Encrypt: p.encrypt, UIDValidity: p.uidValidity,
 		UIDNext: mail.UID(min(h.uidNext, endOfUIDs-1)), HighestModSeq: mail.ModSeq(h.highest),
-		Messages: h.messages, Unseen: h.unseen, Deleted: h.deleted, Size: h.size,
 		Keywords: slices.Clone(p.keywords), Created: fromMillis(p.created),
 	}
 }

@@ -59,7 +59,7 @@ func appendCounters(f *fixture) {
 	for i, flags := range [][]string{nil, {`\Seen`}, {`\Deleted`}, {`\Seen`, `\Deleted`}, {`\Flagged`, "a"}} {
 		size += f.append(f.inbox, note(i), store.Append{Flags: f.flags(flags...)}).Size
 	}
-	b := f.box(f.inbox)
+	b := f.counted(f.inbox)
 	if b.Messages != 5 || b.Unseen != 3 || b.Deleted != 2 || b.Size != size || f.used() != size {
 		f.Errorf("mailbox is %+v, StorageUsed %d; want 5 messages, 3 unseen, 2 deleted, %d octets", b, f.used(), size)
 	}
@@ -88,7 +88,7 @@ func appendBatch(f *fixture) {
 		}
 	}
 	f.sameUIDs("Fetch", f.uids(f.inbox, store.FetchQuery{}), uidsOf(out))
-	if b := f.box(f.inbox); b.Messages != 20 {
+	if b := f.counted(f.inbox); b.Messages != 20 {
 		f.Errorf("%d messages, want 20", b.Messages)
 	}
 }
@@ -99,7 +99,7 @@ func appendEmpty(f *fixture) {
 	if err != nil || len(out) != 0 {
 		f.Errorf("append of nothing: %v, %v", out, err)
 	}
-	if b := f.box(f.inbox); b.UIDNext != before.UIDNext || b.Messages != 0 {
+	if b := f.counted(f.inbox); b.UIDNext != before.UIDNext || b.Messages != 0 {
 		f.Errorf("append of nothing made %+v of %+v", b, before)
 	}
 	_, err = f.s.Append(f.ctx, mail.AccountID{9}, f.inbox, []store.Append{{Staged: f.stage(note(0))}})
@@ -210,7 +210,7 @@ func appendQuota(f *fixture) {
 	f.wants("full", try(20, 0, 1000), mail.CodeOverQuota)
 	f.must(try(500, 0, 0)) // no quota
 	f.wants("far over", try(20, 0, 1000), mail.CodeOverQuota)
-	if b := f.box(f.inbox); b.Messages != 3 || f.used() != 1500 {
+	if b := f.counted(f.inbox); b.Messages != 3 || f.used() != 1500 {
 		f.Errorf("%d messages, %d octets; want 3, 1500", b.Messages, f.used())
 	}
 	// All mailboxes count, and what goes away makes room.
@@ -234,7 +234,7 @@ func appendQuotaBatch(f *fixture) {
 	st := f.stage(sized(100))
 	_, err := f.s.Append(f.ctx, f.acct, f.inbox, []store.Append{{Staged: st, Quota: 299}, {Staged: st, Quota: 299}, {Staged: st, Quota: 299}})
 	f.wants("the third of a batch", err, mail.CodeOverQuota)
-	if b := f.box(f.inbox); b.Messages != 0 || f.used() != 0 || len(f.changes(f.inbox, 0).Changed) != 0 {
+	if b := f.counted(f.inbox); b.Messages != 0 || f.used() != 0 || len(f.changes(f.inbox, 0).Changed) != 0 {
 		f.Errorf("a refused batch left %+v, StorageUsed %d", b, f.used())
 	}
 	if head, err := f.s.JournalHead(f.ctx, f.acct); err != nil || !head.IsZero() {
@@ -250,7 +250,7 @@ func appendClosedStage(f *fixture) {
 	f.must(st.Close())
 	_, err = f.s.Append(f.ctx, f.acct, f.inbox, []store.Append{{Staged: f.stage(note(1))}, {Staged: st}})
 	f.wants("a closed staged message", err, mail.CodeInvalid)
-	if b := f.box(f.inbox); b.Messages != 0 {
+	if b := f.counted(f.inbox); b.Messages != 0 {
 		f.Errorf("%d messages, want none", b.Messages)
 	}
 	// Staged and never appended: nothing is seen of it.

@@ -435,7 +435,7 @@ func concurrentUpdates(f *fixture) {
 	f.must(err)
 	row, err = f.s.Address(f.ctx, row.ID)
 	f.must(err)
-	b := f.box(f.inbox)
+	b := f.counted(f.inbox)
 	if a.SpamLevel != workers*each || row.Forwards != workers*each || b.Retention != workers*each || b.Messages != workers*each {
 		f.Errorf("level %d, forwards %d, retention %d, messages %d; want %d each", a.SpamLevel, row.Forwards, b.Retention, b.Messages, workers*each)
 	}

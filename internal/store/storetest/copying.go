@@ -83,7 +83,7 @@ func copyMessages(f *fixture) {
 	if diff := cmp.Diff(before, f.rows(f.inbox, store.FetchQuery{Fields: allFields}), rowOptions()); diff != "" {
 		f.Errorf("originals (-before +after):\n%s", diff)
 	}
-	b := f.box(dst.ID)
+	b := f.counted(dst.ID)
 	if b.Messages != 5 || b.Unseen != 4 || b.Deleted != 1 || f.used() != used+copies[0].Size+copies[1].Size+copies[2].Size {
 		f.Errorf("destination is %+v, StorageUsed %d", b, f.used())
 	}
@@ -98,7 +98,7 @@ func copySameMailbox(f *fixture) {
 		f.must(err)
 		f.sameMessages(before, f.rows(f.inbox, store.FetchQuery{Fields: allFields, UIDs: mail.UIDSetOf(res.To...)}))
 	}
-	if b := f.box(f.inbox); b.Messages != 16 || f.used() != b.Size {
+	if b := f.counted(f.inbox); b.Messages != 16 || f.used() != b.Size {
 		f.Errorf("mailbox is %+v, StorageUsed %d", b, f.used())
 	}
 	// Copying all does not copy the copies that this makes.
@@ -139,7 +139,7 @@ func copyQuota(f *fixture) {
 	f.append(f.inbox, sized(100), store.Append{})
 	_, err := f.s.Copy(f.ctx, f.acct, f.inbox, dst.ID, mail.AllUIDs(), 399)
 	f.wants("one octet too many", err, mail.CodeOverQuota)
-	if b := f.box(dst.ID); b.Messages != 0 || f.used() != 200 {
+	if b := f.counted(dst.ID); b.Messages != 0 || f.used() != 200 {
 		f.Errorf("a refused copy left %+v, StorageUsed %d", b, f.used())
 	}
 	_, err = f.s.Copy(f.ctx, f.acct, f.inbox, dst.ID, mail.AllUIDs(), 400)
@@ -244,7 +244,7 @@ func moveMessages(f *fixture) {
 	if set := f.changes(f.inbox, srcBefore); !slices.Equal(collect(set.Expunged), src[1:]) || len(set.Changed) != 0 {
 		f.Errorf("changes of the source are %+v", set)
 	}
-	s, d := f.box(f.inbox), f.box(dst.ID)
+	s, d := f.counted(f.inbox), f.counted(dst.ID)
 	if s.Messages != 1 || d.Messages != 3 || s.Size+d.Size != used || f.used() != used || s.HighestModSeq < res.SourceModSeq {
 		f.Errorf("source %+v, destination %+v, StorageUsed %d; want it to stay %d", s, d, f.used(), used)
 	}
@@ -263,7 +263,7 @@ func moveSameMailbox(f *fixture) {
 	}
 	f.sameUIDs("after", f.uids(f.inbox, store.FetchQuery{}), []mail.UID{src[1], src[3], res.To[0], res.To[1]})
 	f.sameMessages([]store.Row{before[0], before[2]}, f.rows(f.inbox, store.FetchQuery{Fields: allFields, UIDs: mail.UIDSetOf(res.To...)}))
-	if b := f.box(f.inbox); b.Messages != 4 || b.Size != used || f.used() != used {
+	if b := f.counted(f.inbox); b.Messages != 4 || b.Size != used || f.used() != used {
 		f.Errorf("mailbox is %+v, StorageUsed %d, want %d", b, f.used(), used)
 	}
 }

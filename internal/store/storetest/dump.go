@@ -26,10 +26,11 @@ type state struct {
 
 // boxState is a mailbox with its messages.
 type boxState struct {
-	Account mail.AccountID
-	Row     mail.Mailbox
-	Rows    []store.Row
-	Content [][sha256.Size]byte // of the messages' octets
+	Account  mail.AccountID
+	Row      mail.Mailbox
+	Counters mail.Counters
+	Rows     []store.Row
+	Content  [][sha256.Size]byte // of the messages' octets
 }
 
 // dump reads a whole store, and checks on the way that what it reads fits together.
@@ -62,13 +63,17 @@ func (st *state) addAccount(ctx context.Context, s store.Store, a *mail.Account,
 	var used int64
 	emails := make(map[mail.EmailID][sha256.Size]byte)
 	ids := make(map[mail.MessageID]bool)
+	counters, err := s.Counters(ctx, a.ID, mail.MailboxIDs(boxes)...)
+	if err != nil {
+		return fmt.Errorf("count messages: %w", err)
+	}
 	for _, b := range boxes {
-		bs, err := dumpMailbox(ctx, s, a.ID, b, octets)
+		bs, err := dumpMailbox(ctx, s, a.ID, b, counters[b.ID], octets)
 		if err != nil {
 			return fmt.Errorf("mailbox %s: %w", b.Path, err)
 		}
 		st.Mailboxes = append(st.Mailboxes, *bs)
-		used += b.Size
+		used += bs.Counters.Size
 		for i, r := range bs.Rows {
 			other, known := emails[r.EmailID]
 			if known && other != bs.Content[i] || ids[r.ID] {
@@ -92,9 +97,9 @@ func (st *state) addAccount(ctx context.Context, s store.Store, a *mail.Account,
 }
 
 // dumpMailbox reads a mailbox and checks its counters.
-func dumpMailbox(ctx context.Context, s store.Store, acct mail.AccountID, b *mail.Mailbox, octets bool) (*boxState, error) {
-	bs := &boxState{Account: acct, Row: *b}
-	var size, unseen, deleted int64
+func dumpMailbox(ctx context.Context, s store.Store, acct mail.AccountID, b *mail.Mailbox, c mail.Counters, octets bool) (*boxState, error) {
+	bs := &boxState{Account: acct, Row: *b, Counters: c}
+	var counted mail.Counters
 	for row, err := range s.Fetch(ctx, acct, b.ID, store.FetchQuery{Fields: allFields}) {
 		if err != nil {
 			return nil, fmt.Errorf("fetch: %w", err)
@@ -106,20 +111,13 @@ func dumpMailbox(ctx context.Context, s store.Store, acct mail.AccountID, b *mai
 			}
 		}
 		bs.Rows, bs.Content = append(bs.Rows, detach(row)), append(bs.Content, sum)
-		size += row.Size
-		if !row.Flags.Has(mail.Seen) {
-			unseen++
-		}
-		if row.Flags.Has(mail.Deleted) {
-			deleted++
-		}
+		counted.Add(1, row.Flags, row.Size)
 		if row.UID >= b.UIDNext || row.ModSeq > b.HighestModSeq {
 			return nil, fmt.Errorf("UID %d with mod-sequence %d in a mailbox with UIDNEXT %d and HIGHESTMODSEQ %d", row.UID, row.ModSeq, b.UIDNext, b.HighestModSeq)
 		}
 	}
-	if b.Messages != int64(len(bs.Rows)) || b.Size != size || b.Unseen != unseen || b.Deleted != deleted {
-		return nil, fmt.Errorf("counters are %d messages, %d octets, %d unseen, %d deleted; counted %d, %d, %d, %d",
-			b.Messages, b.Size, b.Unseen, b.Deleted, len(bs.Rows), size, unseen, deleted)
+	if c != counted {
+		return nil, fmt.Errorf("counters are %+v, counted %+v", c, counted)
 	}
 	return bs, nil
 }
@@ -240,7 +238,7 @@ func (st *state) shape(acct mail.AccountID) *shape {
 		}
 		bs := boxShape{
 			Path: b.Row.Path, Use: b.Row.SpecialUse, Subscribed: b.Row.Subscribed, Hidden: b.Row.Hidden,
-			Messages: b.Row.Messages, Unseen: b.Row.Unseen, Del: b.Row.Deleted, Keywords: lowerSorted(b.Row.Keywords),
+			Messages: b.Counters.Messages, Unseen: b.Counters.Unseen, Del: b.Counters.Deleted, Keywords: lowerSorted(b.Row.Keywords),
 		}
 		for i, r := range b.Rows {
 			bs.Rows = append(bs.Rows, rowShape{

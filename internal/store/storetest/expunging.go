@@ -26,7 +26,7 @@ func expungeSome(f *fixture) {
 	f.must(err)
 	f.sameUIDs("result", collect(res.UIDs), []mail.UID{u[1], u[2], u[3], u[6]})
 	f.sameUIDs("left", f.uids(f.inbox, store.FetchQuery{}), []mail.UID{u[0], u[4], u[5], u[7]})
-	b := f.box(f.inbox)
+	b := f.counted(f.inbox)
 	if res.ModSeq <= before.HighestModSeq || b.HighestModSeq < res.ModSeq || b.Messages != 4 || b.Deleted != 4 || b.Unseen != 4 || b.Size != f.used() {
 		f.Errorf("result %+v, mailbox %+v, StorageUsed %d", res, b, f.used())
 	}
@@ -50,7 +50,7 @@ func expungeOnlyDeleted(f *fixture) {
 	f.must(err)
 	f.sameUIDs("result", collect(res.UIDs), []mail.UID{u[0], u[2]})
 	f.sameUIDs("left", f.uids(f.inbox, store.FetchQuery{}), []mail.UID{u[1], u[3]})
-	if b := f.box(f.inbox); b.Deleted != 1 || b.Messages != 2 {
+	if b := f.counted(f.inbox); b.Deleted != 1 || b.Messages != 2 {
 		f.Errorf("mailbox is %+v", b)
 	}
 }
@@ -69,7 +69,7 @@ func expungeNothing(f *fixture) {
 			f.Errorf("%+v: %+v, want nothing", try, res)
 		}
 	}
-	if b := f.box(f.inbox); b.HighestModSeq != before.HighestModSeq || b.Messages != 2 {
+	if b := f.counted(f.inbox); b.HighestModSeq != before.HighestModSeq || b.Messages != 2 {
 		f.Errorf("expunging nothing made %+v of %+v", b, before)
 	}
 	if now, err := f.s.JournalHead(f.ctx, f.acct); err != nil || now != head {

@@ -305,7 +305,7 @@ func fetchChangingInside(f *fixture) {
 		f.must(err)
 		f.append(trash, note(1), store.Append{})
 	}
-	if b := f.box(trash); b.Messages != 20 {
+	if b := f.counted(trash); b.Messages != 20 {
 		f.Errorf("%d messages, want 20", b.Messages)
 	}
 	for _, r := range f.rows(f.inbox, store.FetchQuery{}) {

@@ -143,6 +143,25 @@ func (f *fixture) box(id mail.MailboxID) *mail.Mailbox {
 	return b
 }
 
+// counted is a mailbox with its counters.
+type counted struct {
+	mail.Mailbox
+	mail.Counters
+}
+
+// counted returns a mailbox with its counters as it is now.
+func (f *fixture) counted(id mail.MailboxID) *counted {
+	f.Helper()
+	b := f.box(id)
+	all, err := f.s.Counters(f.ctx, f.acct, id)
+	f.must(err)
+	c, ok := all[id]
+	if !ok || len(all) != 1 {
+		f.Fatalf("counters of mailbox %s: %v", id, all)
+	}
+	return &counted{*b, c}
+}
+
 // used returns the account's StorageUsed.
 func (f *fixture) used() int64 {
 	f.Helper()

@@ -199,7 +199,7 @@ func flagCounters(f *fixture) {
 		{mail.AllUIDs(), store.FlagsReplace, nil, 5, 0},
 	} {
 		f.update(f.inbox, store.FlagUpdate{UIDs: tc.set, Mode: tc.mode, Flags: f.flags(tc.flags...)})
-		if b := f.box(f.inbox); b.Unseen != tc.unseen || b.Deleted != tc.deleted || b.Messages != 5 {
+		if b := f.counted(f.inbox); b.Unseen != tc.unseen || b.Deleted != tc.deleted || b.Messages != 5 {
 			f.Errorf("%d: %d unseen, %d deleted of %d; want %d, %d of 5", i, b.Unseen, b.Deleted, b.Messages, tc.unseen, tc.deleted)
 		}
 	}

@@ -3,6 +3,7 @@ package storetest
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -19,6 +20,7 @@ func mailboxCases() []caseFunc {
 		{"CreateLimit", mailboxCreateLimit},
 		{"UIDValidity", mailboxUIDValidity},
 		{"List", mailboxList},
+		{"Counters", mailboxCounters},
 		{"Update", mailboxUpdate},
 		{"RenameTree", mailboxRenameTree},
 		{"RenameCollision", mailboxRenameCollision},
@@ -32,13 +34,13 @@ func mailboxCases() []caseFunc {
 func mailboxCreate(f *fixture) {
 	in := mail.Mailbox{
 		Path: "Ünïcode/日本語/a.b", SpecialUse: mail.UseArchive, Subscribed: true, Hidden: true, Retention: 90 * time.Minute, Encrypt: true,
-		UIDNext: 77, Messages: 5, Size: 6, HighestModSeq: 1 << 40, Created: testDate(0),
+		UIDNext: 77, HighestModSeq: 1 << 40, Created: testDate(0),
 	}
 	got, err := f.s.CreateMailbox(f.ctx, f.acct, in, 0)
 	f.must(err)
 	want := in
 	want.ID, want.UIDValidity, want.HighestModSeq = got.ID, got.UIDValidity, got.HighestModSeq
-	want.UIDNext, want.Messages, want.Size = 1, 0, 0
+	want.UIDNext = 1
 	if diff := cmp.Diff(&want, got, loose()); diff != "" || got.ID.IsZero() || got.UIDValidity == 0 {
 		f.Errorf("CreateMailbox (-want +got):\n%s", diff)
 	}
@@ -122,6 +124,59 @@ func (f *fixture) paths(want ...string) {
 	if !slices.Equal(got, want) {
 		f.Errorf("mailboxes are %q, want %q", got, want)
 	}
+}
+
+// Counters are those of the mailboxes that were asked for, empty ones included.
+func mailboxCounters(f *fixture) {
+	empty, gone := f.mailbox("empty"), f.mailbox("gone")
+	a := f.append(f.inbox, note(1), store.Append{Flags: f.flags(`\Seen`)})
+	b := f.append(f.inbox, note(2), store.Append{Flags: f.flags(`\Deleted`, "work")})
+	c := f.append(f.path("Trash").ID, note(3), store.Append{Flags: f.flags(`\Seen`, `\Deleted`)})
+	f.must(f.s.DeleteMailbox(f.ctx, f.acct, gone.ID))
+	trash := f.path("Trash").ID
+	for _, tc := range []struct {
+		name string
+		acct mail.AccountID
+		ids  []mail.MailboxID
+		want map[mail.MailboxID]mail.Counters
+	}{
+		{"none", f.acct, nil, nil},
+		{"all", f.acct, []mail.MailboxID{trash, empty.ID, gone.ID, f.inbox, {9}}, map[mail.MailboxID]mail.Counters{
+			f.inbox: {Messages: 2, Unseen: 1, Deleted: 1, Size: a.Size + b.Size}, trash: {Messages: 1, Deleted: 1, Size: c.Size}, empty.ID: {},
+		}},
+		{"one", f.acct, []mail.MailboxID{empty.ID}, map[mail.MailboxID]mail.Counters{empty.ID: {}}},
+		{"another account", f.account("other", mail.Inbox).ID, []mail.MailboxID{f.inbox}, nil},
+		{"an unknown account", mail.AccountID{9}, []mail.MailboxID{f.inbox}, nil},
+	} {
+		got, err := f.s.Counters(f.ctx, tc.acct, tc.ids...)
+		if f.must(err); !maps.Equal(got, tc.want) {
+			f.Errorf("%s: %v, want %v", tc.name, got, tc.want)
+		}
+	}
+	// They follow every kind of change.
+	flag := func(mode store.FlagMode, flags ...string) {
+		_, err := f.s.UpdateFlags(f.ctx, f.acct, f.inbox, store.FlagUpdate{UIDs: mail.AllUIDs(), Mode: mode, Flags: f.flags(flags...)})
+		f.must(err)
+	}
+	check := func(when string, want mail.Counters) {
+		f.Helper()
+		if got := f.counted(f.inbox).Counters; got != want {
+			f.Errorf("after %s: %+v, want %+v", when, got, want)
+		}
+	}
+	flag(store.FlagsRemove, `\Seen`)
+	check("unseen", mail.Counters{Messages: 2, Unseen: 2, Deleted: 1, Size: a.Size + b.Size})
+	flag(store.FlagsReplace, `\Seen`)
+	check("replaced", mail.Counters{Messages: 2, Size: a.Size + b.Size})
+	_, err := f.s.Copy(f.ctx, f.acct, f.inbox, f.inbox, mail.OneUID(b.UID), 0)
+	f.must(err)
+	check("a copy", mail.Counters{Messages: 3, Size: a.Size + 2*b.Size})
+	_, err = f.s.Move(f.ctx, f.acct, f.inbox, empty.ID, mail.OneUID(b.UID))
+	f.must(err)
+	check("a move", mail.Counters{Messages: 2, Size: a.Size + b.Size})
+	_, err = f.s.Expunge(f.ctx, f.acct, f.inbox, mail.AllUIDs(), false)
+	f.must(err)
+	check("an expunge", mail.Counters{})
 }
 
 func mailboxUpdate(f *fixture) {
@@ -242,7 +297,7 @@ func mailboxDelete(f *fixture) {
 	}
 	f.missing(b.ID)
 	again := f.mailbox("gone")
-	if n := f.box(again.ID).Messages; n != 0 || len(f.rows(again.ID, store.FetchQuery{})) != 0 {
+	if n := f.counted(again.ID).Messages; n != 0 || len(f.rows(again.ID, store.FetchQuery{})) != 0 {
 		f.Errorf("a new mailbox of that name has %d messages", n)
 	}
 	if set := f.changes(again.ID, 0); len(set.Changed) != 0 || len(set.Expunged) != 0 {
@@ -255,6 +310,13 @@ func (f *fixture) missing(id mail.MailboxID) {
 	f.Helper()
 	st := f.stage(note(0))
 	for name, run := range map[string]func() error{
+		"Counters": func() error {
+			all, err := f.s.Counters(f.ctx, f.acct, id)
+			if err == nil && len(all) == 0 {
+				err = mail.NewError(mail.CodeNoMailbox, "no counters")
+			}
+			return err
+		},
 		"Mailbox": func() error { _, err := f.s.Mailbox(f.ctx, f.acct, id); return err },
 		"Append":  func() error { _, err := f.s.Append(f.ctx, f.acct, id, []store.Append{{Staged: st}}); return err },
 		"Fetch":   func() error { _, err := readRows(f.ctx, f.s, f.acct, id, store.FetchQuery{}); return err },

@@ -278,11 +278,11 @@ func errorCanceledChanges(f *fixture) {
 		}
 	}
 	_, err := f.s.Append(gone, f.acct, f.inbox, []store.Append{{Staged: f.stage(note(7))}})
-	check("Append", err, f.box(f.inbox).Messages == 4)
+	check("Append", err, f.counted(f.inbox).Messages == 4)
 	_, err = f.s.UpdateFlags(gone, f.acct, f.inbox, store.FlagUpdate{UIDs: mail.OneUID(u[0]), Flags: f.flags(`\Seen`)})
 	check("UpdateFlags", err, f.row(f.inbox, u[0]).Flags.Has(mail.Seen))
 	_, err = f.s.Move(gone, f.acct, f.inbox, f.path("Trash").ID, mail.OneUID(u[1]))
-	check("Move", err, f.path("Trash").Messages == 1)
+	check("Move", err, f.counted(f.path("Trash").ID).Messages == 1)
 	_, err = f.s.Expunge(gone, f.acct, f.inbox, mail.OneUID(u[2]), false)
 	check("Expunge", err, len(f.rows(f.inbox, store.FetchQuery{UIDs: mail.OneUID(u[2])})) == 0)
 }
