@@ -17,9 +17,9 @@ type AppPassword = mail.AppPassword
 type AppPasswords interface {
 	// AppPasswords returns those of the account with this selector or without one.
 	AppPasswords(ctx context.Context, acct mail.AccountID, selector string) ([]AppPassword, error)
-	// AppPasswordUsed records a login. A new end of its life is set when expires is
-	// not zero.
-	AppPasswordUsed(ctx context.Context, acct mail.AccountID, id, ip string, at, expires time.Time) error
+	// AppPasswordUsed records a login, with its entry in the log of logins. A new end of
+	// its life is set when expires is not zero.
+	AppPasswordUsed(ctx context.Context, acct mail.AccountID, id, ip, event string, at, expires time.Time) error
 }
 
 // anyService is the scope of application passwords for all services.
@@ -86,16 +86,12 @@ func (s *Service) matches(ctx context.Context, acct *mail.Account, asp *AppPassw
 }
 
 // usedAppPassword records a login. The login stands whatever becomes of that.
-func (s *Service) usedAppPassword(ctx context.Context, req Request, asp *AppPassword) {
-	now := s.o.Now().UTC()
-	ip, expires := "", time.Time{}
-	if req.IP.IsValid() {
-		ip = req.IP.Unmap().String()
-	}
+func (s *Service) usedAppPassword(ctx context.Context, req Request, asp *AppPassword, now time.Time, event string) {
+	var expires time.Time
 	if asp.TTL > 0 {
 		expires = now.Add(asp.TTL)
 	}
-	if err := s.o.AppPasswords.AppPasswordUsed(ctx, asp.Account, asp.ID, ip, now, expires); err != nil {
+	if err := s.o.AppPasswords.AppPasswordUsed(ctx, asp.Account, asp.ID, ipText(req), event, now, expires); err != nil {
 		s.o.Log.Warn("cannot record the use of an application password", "account", asp.Account, "asp", asp.ID, "error", err)
 	}
 }

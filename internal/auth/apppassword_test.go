@@ -16,9 +16,10 @@ import (
 
 // shelf keeps application passwords in a list.
 type shelf struct {
-	list []auth.AppPassword
-	used []string
-	fail error
+	list   []auth.AppPassword
+	used   []string
+	events []string
+	fail   error
 }
 
 func (s *shelf) AppPasswords(_ context.Context, acct mail.AccountID, selector string) ([]auth.AppPassword, error) {
@@ -31,7 +32,8 @@ func (s *shelf) AppPasswords(_ context.Context, acct mail.AccountID, selector st
 	return out, s.fail
 }
 
-func (s *shelf) AppPasswordUsed(_ context.Context, acct mail.AccountID, id, ip string, at, expires time.Time) error {
+func (s *shelf) AppPasswordUsed(_ context.Context, acct mail.AccountID, id, ip, event string, at, expires time.Time) error {
+	s.events = append(s.events, event)
 	s.used = append(s.used, fmt.Sprint(id, " ", ip, " ", at.Equal(time.Now().UTC()), " ", expires.IsZero() || expires.Equal(at.Add(time.Hour))))
 	for i := range s.list {
 		if s.list[i].ID == id && s.list[i].Account == acct && !expires.IsZero() {

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"slices"
+	"time"
 
 	"mallard/internal/auth/password"
 	"mallard/internal/mail"
@@ -29,6 +30,7 @@ type Request struct {
 	Protocol string // for logs: IMAP, POP3, API
 	IP       netip.Addr
 	Session  string // for logs
+	AppID    string // for the log of logins: the application, of a login to the API
 }
 
 // Result is a login that succeeded.
@@ -61,6 +63,7 @@ func (s *Service) Authenticate(ctx context.Context, req Request) (*Result, error
 		s.failedIP(ctx, ip)
 	}
 	s.logOutcome(ctx, req, res, err)
+	s.logLogin(ctx, req, res, err)
 	return res, err
 }
 
@@ -122,7 +125,6 @@ func (s *Service) login(ctx context.Context, req Request, acct *mail.Account) (*
 	}
 	res := &Result{Account: acct, Scope: req.Scope, Source: source, AppPassword: asp}
 	if asp != nil {
-		s.usedAppPassword(ctx, req, asp)
 		return res, nil
 	}
 	if source == SourceMaster && req.Scope == ScopeMaster && len(acct.Enabled2FA) > 0 {
@@ -130,7 +132,6 @@ func (s *Service) login(ctx context.Context, req Request, acct *mail.Account) (*
 	}
 	res.RequirePasswordChange = source == SourceTemporary || acct.RequirePasswordChange
 	s.reset(ctx, userKey(acct.ID))
-	s.noteLogin(ctx, req, acct)
 	return res, nil
 }
 
@@ -139,6 +140,9 @@ func (s *Service) admit(ctx context.Context, req Request, acct *mail.Account, so
 	switch {
 	case acct.Disabled || acct.Suspended:
 		s.failed(ctx, userKey(acct.ID)) // as a wrong password
+		if !acct.Disabled {
+			return authFailed(errSuspended)
+		}
 		return authFailed(ErrDisabled)
 	case slices.Contains(acct.DisabledScopes, req.Scope):
 		return scopeDisabled()
@@ -227,24 +231,22 @@ func (s *Service) rehash(ctx context.Context, acct *mail.Account, typed string) 
 	}
 }
 
+// isRecent reports whether a login need not be stored because the last one is no older
+// than Options.LastLoginStep.
+func (s *Service) isRecent(last mail.LastLogin, ip string, now time.Time) bool {
+	return s.o.LastLoginStep > 0 && last.IP == ip && now.Sub(last.Time) < s.o.LastLoginStep && !now.Before(last.Time)
+}
+
 // noteLogin stores the time and place of a login with a primary password.
-func (s *Service) noteLogin(ctx context.Context, req Request, acct *mail.Account) {
-	now := s.o.Now().UTC()
-	ip := ""
-	if req.IP.IsValid() {
-		ip = req.IP.Unmap().String()
-	}
-	if last := acct.LastLogin; s.o.LastLoginStep > 0 && last.IP == ip && now.Sub(last.Time) < s.o.LastLoginStep && !now.Before(last.Time) {
-		return
-	}
-	_, err := s.o.Accounts.UpdateAccount(ctx, acct.ID, func(a *mail.Account) error {
-		if a.LastLogin.Time.Before(now) {
-			a.LastLogin = mail.LastLogin{Time: now, IP: ip}
+func (s *Service) noteLogin(ctx context.Context, id mail.AccountID, login mail.LastLogin) {
+	_, err := s.o.Accounts.UpdateAccount(ctx, id, func(a *mail.Account) error {
+		if a.LastLogin.Time.Before(login.Time) && !s.isRecent(a.LastLogin, login.IP, login.Time) {
+			a.LastLogin = login
 		}
 		return nil
 	})
 	if err != nil {
-		s.o.Log.Warn("cannot store the last login", "account", acct.ID, "error", err)
+		s.o.Log.Warn("cannot store the last login", "account", id, "error", err)
 	}
 }
 

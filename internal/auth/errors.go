@@ -20,6 +20,12 @@ var (
 	ErrTempNotYetValid = errors.New("temporary password is not valid yet")
 )
 
+// For the log of logins alone.
+var (
+	errSuspended     = fmt.Errorf("%w: it is suspended", ErrDisabled)
+	errScopeDisabled = errors.New("the service is disabled for the account")
+)
+
 // failure is a refused login of a known account.
 type failure struct {
 	account mail.AccountID
@@ -51,7 +57,7 @@ func rateLimited(cause string) error {
 }
 
 func scopeDisabled() error {
-	return mail.NewError(mail.CodeAuthScope, "Access to requested service disabled")
+	return mail.WrapError(mail.CodeAuthScope, "Access to requested service disabled", errScopeDisabled)
 }
 
 func scopeInvalid() error {

@@ -53,6 +53,12 @@ type Options struct {
 	Fallback limit.Counter
 	// AppPasswords are the application passwords of accounts; nil for none.
 	AppPasswords AppPasswords
+	// Events is the log of logins; nil for none. It is written in the background, and
+	// with it the last login of the account and the last use of an application password.
+	Events EventLog
+	// EventQueue is how many events may wait to be written; more are lost. Default
+	// 10,000, about 4 MiB.
+	EventQueue int
 
 	// UserFailures failed logins for one user within UserWindow are too many: all
 	// are refused until the window ends. Default 12 in 120 s.
@@ -100,9 +106,10 @@ type Service struct {
 	o       Options
 	cache   *cache
 	pending pending
+	events  *eventWriter // nil without a log
 }
 
-// New returns a service.
+// New returns a service, which is to be closed when it has a log of logins.
 func New(o Options) (*Service, error) {
 	if o.Directory == nil || o.Accounts == nil || o.Passwords == nil || o.Counter == nil {
 		return nil, errors.New("auth service: directory, accounts, passwords and counter are required")
@@ -114,15 +121,20 @@ func New(o Options) (*Service, error) {
 	orDefault(&o.CacheTTL, DefaultCacheTTL)
 	orDefault(&o.CacheSize, DefaultCacheSize)
 	orDefault(&o.LastLoginStep, DefaultLastLoginStep)
+	orDefault(&o.EventQueue, DefaultEventQueue)
 	if o.Now == nil {
 		o.Now = time.Now
 	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Service{
+	s := &Service{
 		o: o, cache: newCache(o.CacheSize, o.CacheTTL, o.Now), pending: pending{n: make(map[string]int64)},
-	}, nil
+	}
+	if o.Events != nil {
+		s.events = newEventWriter(o.Events, max(o.EventQueue, 1), o.Log.Warn)
+	}
+	return s, nil
 }
 
 func orDefault[T int | int64 | time.Duration](v *T, def T) {

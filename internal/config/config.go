@@ -211,6 +211,7 @@ type Auth struct {
 	MaxWaiting    int      `toml:"maxWaiting" range:"0..1000000" doc:"logins that wait for that before further ones are refused; 0: 256 for each processor"`
 	CacheLifetime Duration `toml:"cacheLifetime" range:"0s..24h" doc:"time for which a verified password need not be hashed again; 0: never"`
 	CacheSize     int      `toml:"cacheSize" range:"1..10000000" doc:"verified passwords that are remembered for that"`
+	LogQueue      int      `toml:"logQueue" range:"1..10000000" doc:"cluster: events of the log of logins that may wait to be written; more are lost"`
 	LastLoginStep Duration `toml:"lastLoginStep" range:"1s..24h" doc:"how often at most the last login of a user from the same address is written"`
 }
 
@@ -289,7 +290,7 @@ func Default() *Config {
 		TLS: TLS{MinVersion: "1.2", HandshakeTimeout: Duration(15 * time.Second)},
 		Auth: Auth{
 			UserFailures: 12, UserWindow: Duration(2 * time.Minute), IPFailures: 300, IPWindow: Duration(5 * time.Minute),
-			IPExempt: []string{}, CacheLifetime: Duration(time.Minute), CacheSize: 20000, LastLoginStep: Duration(time.Minute),
+			IPExempt: []string{}, CacheLifetime: Duration(time.Minute), CacheSize: 20000, LogQueue: 10000, LastLoginStep: Duration(time.Minute),
 		},
 		Log: Log{Level: "info", Format: "text"},
 	}

@@ -34,6 +34,8 @@ type world struct {
 	tokens    *auth.Tokens
 	limits    *memlimit.Limits
 	logs      *lockedBuffer
+	logins    *auth.Service
+	book      *loginBook
 }
 
 type lockedBuffer struct {
@@ -84,13 +86,15 @@ func newWorld(t testing.TB, change ...func(*worldOptions)) *world {
 	}})
 	w.receiver = draft.New(draft.Options{Dir: t.TempDir(), MemoryMax: 64 << 10})
 	w.limits = memlimit.New(memlimit.Options{})
-	logins, err := auth.New(auth.Options{Directory: w.accounts, Accounts: w.store, Passwords: hasher, Counter: w.limits})
+	w.book = &loginBook{}
+	w.logins, err = auth.New(auth.Options{Directory: w.accounts, Accounts: w.store, Passwords: hasher, Counter: w.limits, Events: w.book})
 	must(t, err)
+	t.Cleanup(func() { must(t, w.logins.Close()) })
 	w.tokens, err = auth.NewTokens(auth.TokenOptions{Registry: w.store, Accounts: w.store, Static: o.static})
 	must(t, err)
 	opt := o.api
 	opt.Services = Services{
-		Accounts: w.accounts, Mailboxes: w.mailboxes, Receiver: w.receiver, Logins: logins, Tokens: w.tokens, Limits: w.limits,
+		Accounts: w.accounts, Mailboxes: w.mailboxes, Receiver: w.receiver, Logins: w.logins, AuthLog: w.book, Tokens: w.tokens, Limits: w.limits,
 		Health: func(context.Context) error { return nil },
 	}
 	opt.Log, opt.Version = log, "1.2.3"

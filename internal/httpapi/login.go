@@ -121,7 +121,7 @@ func (a *API) login(ctx context.Context, c *call, in *loginIn) (loginReply, erro
 		ip = netip.Addr{}
 	}
 	res, err := a.opt.Logins.Authenticate(ctx, auth.Request{
-		Username: in.Username, Password: in.Password, Scope: in.Scope, Protocol: in.Protocol, IP: ip, Session: in.Sess,
+		Username: in.Username, Password: in.Password, Scope: in.Scope, Protocol: in.Protocol, IP: ip, Session: in.Sess, AppID: in.AppID,
 	})
 	if err != nil {
 		return loginReply{}, loginFailure(err, true)

@@ -16,6 +16,7 @@ const (
 	cursorMessages  = "m"
 	cursorFound     = "s"
 	cursorFoundDate = "d" // what was found in order of date
+	cursorAuthLog   = "l"
 )
 
 // position says where a page starts and in which direction it was asked for.

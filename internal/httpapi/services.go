@@ -16,7 +16,7 @@ import (
 	"mallard/internal/store"
 )
 
-// Services are the parts that the API puts on the wire. All are required.
+// Services are the parts that the API puts on the wire. All but AuthLog are required.
 type Services struct {
 	Accounts  Accounts
 	Mailboxes Mailboxes
@@ -27,6 +27,16 @@ type Services struct {
 	Limits limit.Limits
 	// Health reports why the server cannot work, nil when it can.
 	Health func(ctx context.Context) error
+	// AuthLog is the log of logins; nil where there is none.
+	AuthLog AuthLog
+}
+
+// AuthLog reads the log of logins.
+type AuthLog interface {
+	// AuthLog returns a page of entries, the newest first. Errors: Invalid (an id).
+	AuthLog(ctx context.Context, acct mail.AccountID, q mail.AuthLogQuery) (*mail.AuthLogPage, error)
+	// AuthLogEntry returns an entry. Errors: NotFound.
+	AuthLogEntry(ctx context.Context, acct mail.AccountID, id string) (*mail.AuthLogEntry, error)
 }
 
 // Accounts keeps users and their addresses. *account.Service is one.
@@ -88,6 +98,8 @@ type Logins interface {
 	Authenticate(ctx context.Context, req auth.Request) (*auth.Result, error)
 	PreAuth(ctx context.Context, login, scope string) (*auth.Result, error)
 	CheckPassword(ctx context.Context, acct *mail.Account, typed string) error
+	// LogEvent notes what is to be in the log of logins.
+	LogEvent(e mail.AuthEvent)
 }
 
 // Tokens makes and checks access tokens. *auth.Tokens is one.

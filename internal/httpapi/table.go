@@ -14,6 +14,7 @@ func (a *API) table() []*Route {
 		a.searchRoutes(),
 		a.updateRoutes(),
 		a.loginRoutes(),
+		a.authLogRoutes(),
 		a.healthRoutes(),
 	)
 }

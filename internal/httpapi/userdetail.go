@@ -164,10 +164,15 @@ func (a *API) updateUser(ctx context.Context, c *call, in *updateUserIn) (succes
 	if err := a.checkExistingPassword(ctx, in); err != nil {
 		return success{}, replaceError(err, noUser)
 	}
+	before, err := a.targetsBefore(ctx, in)
+	if err != nil {
+		return success{}, replaceError(err, noUser)
+	}
 	acct, err := a.opt.Accounts.Update(ctx, in.User, in.changes())
 	if err != nil {
 		return success{}, replaceError(hashFailure(err), noUser)
 	}
+	a.logUpdate(in, acct, before)
 	if keys := in.changedCounters(); len(keys) > 0 {
 		if err := a.opt.Limits.Reset(ctx, keys...); err != nil {
 			a.log.WarnContext(ctx, "reset the counters of a user", "account", acct.ID, "error", err)
@@ -179,6 +184,34 @@ func (a *API) updateUser(ctx context.Context, c *call, in *updateUserIn) (succes
 		}
 	}
 	return ok(), nil
+}
+
+// targetsBefore are the targets that a change of targets replaces.
+func (a *API) targetsBefore(ctx context.Context, in *updateUserIn) ([]mail.Target, error) {
+	if in.Targets == nil {
+		return nil, nil
+	}
+	acct, err := a.opt.Accounts.Get(ctx, in.User)
+	if err != nil {
+		return nil, err
+	}
+	return acct.Targets, nil
+}
+
+// logUpdate logs what a change of a user has to do with who reads the mail.
+func (a *API) logUpdate(in *updateUserIn, acct *mail.Account, before []mail.Target) {
+	if in.Password != nil {
+		a.opt.Logins.LogEvent(in.protocolEvent(actionPasswordChange, mail.ResultSuccess))
+	}
+	if in.Targets != nil {
+		a.logForwards(in.protocolEvent(actionForwardAdded, mail.ResultSuccess), before, acct.Targets)
+	}
+}
+
+func (in *updateUserIn) protocolEvent(action, result string) mail.AuthEvent {
+	e := in.event(in.User, action, result)
+	e.Protocol = in.Protocol
+	return e
 }
 
 func hashFailure(err error) error {
@@ -196,7 +229,11 @@ func (a *API) checkExistingPassword(ctx context.Context, in *updateUserIn) error
 	if err != nil {
 		return err
 	}
-	return replaceError(a.opt.Logins.CheckPassword(ctx, acct, in.ExistingPassword), map[mail.Code]*Error{
+	err = a.opt.Logins.CheckPassword(ctx, acct, in.ExistingPassword)
+	if mail.CodeOf(err) == mail.CodeAuthFailed && err != nil {
+		a.opt.Logins.LogEvent(in.protocolEvent(actionPasswordChange, mail.ResultFail))
+	}
+	return replaceError(err, map[mail.Code]*Error{
 		mail.CodeAuthFailed: newError(http.StatusInternalServerError, "AuthFail", "Password verification failed"),
 	})
 }

@@ -194,6 +194,10 @@ func (a *API) createUser(ctx context.Context, _ *call, in *createUserIn) (idRepl
 	if err != nil {
 		return idReply{}, createFailure(err, in.Username)
 	}
+	a.opt.Logins.LogEvent(in.event(acct.ID, actionCreated, mail.ResultSuccess))
+	forward := in.event(acct.ID, actionForwardAdded, mail.ResultSuccess)
+	forward.Protocol = "API"
+	a.logForwards(forward, nil, acct.Targets)
 	return idReply{ok(), acct.ID.String()}, nil
 }
 
@@ -272,6 +276,9 @@ func (a *API) deleteUser(ctx context.Context, _ *call, in *deleteUserIn) (delete
 	if err != nil && mail.CodeOf(err) != mail.CodeNoAccount {
 		return deleteUserReply{}, err
 	}
+	if err == nil {
+		a.opt.Logins.LogEvent(in.event(in.User, actionDeleted, mail.ResultSuccess))
+	}
 	return reply, nil
 }
 
@@ -322,5 +329,6 @@ func (a *API) resetPassword(ctx context.Context, _ *call, in *resetPasswordIn) (
 			mail.CodeNoAccount: newError(http.StatusInternalServerError, "UserUpdateFail", "Could not update user "+in.User.String()),
 		})
 	}
+	a.opt.Logins.LogEvent(in.event(in.User, actionReset, ""))
 	return resetPasswordReply{ok(), text, Date(after)}, nil
 }

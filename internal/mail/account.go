@@ -97,6 +97,8 @@ type TempPassword struct {
 type LastLogin struct {
 	Time time.Time
 	IP   string
+	// Event is its entry in the log of logins, "" where there is none.
+	Event string `json:",omitempty"`
 }
 
 // AppPassword is a password that a person made for one program. It gives access to

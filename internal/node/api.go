@@ -21,9 +21,11 @@ func (n *Node) makeAPI(c config.API, log *slog.Logger) (*httpapi.API, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make access tokens: %w", err)
 	}
+	authLog, _ := n.engine.(httpapi.AuthLog) // of engines that keep it
 	return httpapi.New(httpapi.Options{
 		Services: httpapi.Services{
 			Accounts: n.accounts, Mailboxes: n.mailboxes, Receiver: n.receiver, Logins: n.auth, Tokens: tokens, Limits: n.limits, Health: n.health,
+			AuthLog: authLog,
 		},
 		Log: log, Version: n.o.Version, AccessControl: c.AccessControl.Enabled,
 		CORSOrigins: append([]string{}, c.CORS.Origins...), // nil would be all

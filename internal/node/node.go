@@ -138,8 +138,10 @@ func (n *Node) makeServices() error {
 		return fmt.Errorf("make account service: %w", err)
 	}
 	appPasswords, _ := n.engine.(auth.AppPasswords) // of engines that keep them
+	events, _ := n.engine.(auth.EventLog)
 	n.auth, err = auth.New(auth.Options{
 		Directory: n.accounts, Accounts: n.engine, Passwords: verifier, Counter: n.limits, AppPasswords: appPasswords,
+		Events: events, EventQueue: n.cfg.Auth.LogQueue,
 		UserFailures: offWhenZero(int64(n.cfg.Auth.UserFailures)), UserWindow: time.Duration(n.cfg.Auth.UserWindow),
 		IPFailures: offWhenZero(int64(n.cfg.Auth.IPFailures)), IPWindow: time.Duration(n.cfg.Auth.IPWindow),
 		IPExempt: exempt, LastLoginStep: time.Duration(n.cfg.Auth.LastLoginStep),
@@ -148,6 +150,7 @@ func (n *Node) makeServices() error {
 	if err != nil {
 		return fmt.Errorf("make authentication service: %w", err)
 	}
+	n.closers = append(n.closers, n.auth.Close)
 	n.mailboxes = mailbox.New(mailbox.Options{Store: n.engine, Bus: n.bus, Log: n.log, Quota: n.quotaLimit, MaxMailboxes: n.cfg.MaxMailboxes})
 	n.receiver = newReceiver(n.cfg)
 	n.delivery = delivery.New(delivery.Options{Directory: n.accounts, Mailboxes: n.mailboxes, Receiver: n.receiver, Counter: n.limits, Log: n.log})

@@ -23,7 +23,7 @@ func TestUserThatWildDuckWrote(t *testing.T) {
 		ID: got.ID, Username: "alice.roe", Name: "Alice R.", Password: "$pbkdf2-sha256$i=100000$voQhsR6Lx8ruJk2i+DtOMw$VHxjjPE7IvB2iswnHacrZTMdTg4RD8LbSWWokrmL9Kg",
 		AuthVersion: 2, Address: "alice.roe@example.com", Language: "et", StorageUsed: 3236, Recipients: 55, Forwards: 60, IMAPMaxConnections: 7,
 		Targets: got.Targets, MTARelay: "smtps://u:p@relay.test:465", SMIMECipher: "AES-CBC", SMIMETransport: "PKCS#1 v1.5", SpamLevel: 60,
-		Retention: 90 * 24 * time.Hour, LastLogin: mail.LastLogin{Time: time.UnixMilli(1795339709973).UTC(), IP: "127.0.0.1"},
+		Retention: 90 * 24 * time.Hour, LastLogin: mail.LastLogin{Time: time.UnixMilli(1795339709973).UTC(), IP: "127.0.0.1", Event: "6b02b51267511cf4e300fbf9"},
 		MetaData: `{"a":1}`, InternalData: `{"b":2}`, Activated: true, FeatureFlags: map[string]bool{"indexing": true},
 		Created: time.UnixMilli(1795339413674).UTC(), Tags: []string{"green", "VIP"}, FromWhitelist: []string{"sales@example.com", "*@shop.test"},
 	}

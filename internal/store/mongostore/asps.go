@@ -49,8 +49,8 @@ func appPasswordOf(doc bson.Raw) mail.AppPassword {
 	}
 }
 
-// AppPasswordUsed records a login with an application password. A new end of its life is set when expires is not zero.
-func (s *Store) AppPasswordUsed(ctx context.Context, acct mail.AccountID, id, ip string, at, expires time.Time) error {
+// AppPasswordUsed records a login with an application password; event is its entry in the log of logins, "" for none. A new end of its life is set when expires is not zero.
+func (s *Store) AppPasswordUsed(ctx context.Context, acct mail.AccountID, id, ip, event string, at, expires time.Time) error {
 	done, err := s.enter(ctx, "AppPasswordUsed")
 	if err != nil {
 		return err
@@ -60,8 +60,7 @@ func (s *Store) AppPasswordUsed(ctx context.Context, acct mail.AccountID, id, ip
 	if err != nil {
 		return mail.WrapError(mail.CodeNotFound, "no such application password", err)
 	}
-	// The event of the login is not known: the one that stands there is of an earlier login.
-	set := bson.D{{Key: "used", Value: stored(at)}, {Key: "authEvent", Value: false}, {Key: "authIp", Value: false}}
+	set := bson.D{{Key: "used", Value: stored(at)}, {Key: "authEvent", Value: idOrFalse(event)}, {Key: "authIp", Value: false}}
 	if ip != "" {
 		set[2].Value = ip
 	}

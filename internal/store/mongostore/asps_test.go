@@ -37,13 +37,13 @@ func TestAppPasswordsOfWildDuck(t *testing.T) {
 	}
 
 	at := time.UnixMilli(1796000000000)
-	must(t, s.AppPasswordUsed(t.Context(), bob, id.Hex(), "192.0.2.9", at, at.Add(time.Hour)))
+	must(t, s.AppPasswordUsed(t.Context(), bob, id.Hex(), "192.0.2.9", "6b02b4a867511cf4e300fbf1", at, at.Add(time.Hour)))
 	now := only(t, s.asps(), bson.D{{Key: "_id", Value: id}})
 	sameDocument(t, "used", now, before, "used", "authEvent", "authIp", "expires")
-	if instant(now.Lookup("used")) != at.UTC() || text(now.Lookup("authIp")) != "192.0.2.9" || instant(now.Lookup("expires")) != at.Add(time.Hour).UTC() {
+	if instant(now.Lookup("used")) != at.UTC() || text(now.Lookup("authIp")) != "192.0.2.9" || hexID(now.Lookup("authEvent")) != "6b02b4a867511cf4e300fbf1" || instant(now.Lookup("expires")) != at.Add(time.Hour).UTC() {
 		t.Errorf("after its use it is %v", now)
 	}
-	must(t, s.AppPasswordUsed(t.Context(), mail.AccountID{1}, id.Hex(), "198.51.100.1", at, time.Time{}))
+	must(t, s.AppPasswordUsed(t.Context(), mail.AccountID{1}, id.Hex(), "198.51.100.1", "", at, time.Time{}))
 	if now := only(t, s.asps(), bson.D{{Key: "_id", Value: id}}); text(now.Lookup("authIp")) != "192.0.2.9" {
 		t.Error("another account's use was recorded")
 	}

@@ -42,10 +42,11 @@ type Store struct {
 	running sync.WaitGroup
 
 	// closing ends work in the background, which background waits for.
-	closing    context.Context
-	stop       context.CancelFunc
-	background sync.WaitGroup
-	leftOver   atomic.Int32
+	closing     context.Context
+	stop        context.CancelFunc
+	background  sync.WaitGroup
+	leftOver    atomic.Int32
+	authLogKept atomic.Pointer[authLogSetting]
 	// doubtful are accounts that are to be counted anew; mu guards it.
 	doubtful map[bson.ObjectID]bool
 

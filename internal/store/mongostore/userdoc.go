@@ -73,7 +73,7 @@ func encodeLastLogin(a *mail.Account) any {
 	if a.LastLogin.IP != "" {
 		ip = a.LastLogin.IP
 	}
-	return bson.D{{Key: "time", Value: at}, {Key: "authEvent", Value: false}, {Key: "ip", Value: ip}}
+	return bson.D{{Key: "time", Value: at}, {Key: "authEvent", Value: idOrFalse(a.LastLogin.Event)}, {Key: "ip", Value: ip}}
 }
 
 func encodeTempPassword(a *mail.Account) any {
@@ -218,7 +218,7 @@ func readUserMember(a *mail.Account, name string, v bson.RawValue) {
 		a.Created = instant(v)
 	case "lastLogin":
 		if doc, ok := v.DocumentOK(); ok {
-			a.LastLogin = mail.LastLogin{Time: instant(doc.Lookup("time")), IP: text(doc.Lookup("ip"))}
+			a.LastLogin = mail.LastLogin{Time: instant(doc.Lookup("time")), IP: text(doc.Lookup("ip")), Event: hexID(doc.Lookup("authEvent"))}
 		}
 	}
 }

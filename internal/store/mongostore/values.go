@@ -39,6 +39,24 @@ func textOrNull(s string) any {
 	return s
 }
 
+// idOrFalse is an identifier, false where there is none.
+func idOrFalse(hex string) any {
+	id, err := bson.ObjectIDFromHex(hex)
+	if err != nil {
+		return false
+	}
+	return id
+}
+
+// hexID reads an identifier, "" for anything else.
+func hexID(v bson.RawValue) string {
+	id, ok := v.ObjectIDOK()
+	if !ok {
+		return ""
+	}
+	return id.Hex()
+}
+
 // timeOrAbsent is no member for the zero time.
 func timeOrAbsent(t time.Time) any {
 	if t.IsZero() {
