@@ -208,7 +208,7 @@ func (s *Service) logLogin(ctx context.Context, req Request, res *Result, err er
 func loginEvent(req Request, res *Result, err error) (e mail.AuthEvent, ok bool) {
 	e = mail.AuthEvent{
 		Account: AccountOf(err), Action: mail.ActionAuthentication, Protocol: req.Protocol, IP: ipText(req), Session: req.Session,
-		Source: string(SourceMaster), Scope: req.Scope, AppID: req.AppID,
+		Scope: req.Scope, AppID: req.AppID,
 	}
 	switch code := mail.CodeOf(err); {
 	case err == nil:
@@ -224,7 +224,7 @@ func loginEvent(req Request, res *Result, err error) (e mail.AuthEvent, ok bool)
 		e.Result = mail.ResultDisabled
 	case errors.Is(err, errScopeDisabled): // WildDuck has no word for it
 	case code == mail.CodeAuthFailed || code == mail.CodeAuthScope:
-		e.Result = mail.ResultFail
+		e.Result, e.Source = mail.ResultFail, string(SourceMaster) // whatever was tried
 	default:
 		return e, false
 	}

@@ -77,8 +77,8 @@ func TestLoginsAreLogged(t *testing.T) {
 		first.Require2FA, second.AppPassword, second.AppPasswordName = "totp,custom", "phone", "my phone"
 		want := []mail.AuthEvent{
 			first, second, event(a.ID, "imap", "master", "fail"), event(a.ID, "imap", "master", "fail"),
-			event(b.ID, "imap", "master", "success"), event(b.ID, "imap", "master", ""),
-			event(b.ID, "pop3", "master", "suspended"), event(b.ID, "pop3", "master", "disabled"), {Account: b.ID, Action: "reset"},
+			event(b.ID, "imap", "master", "success"), event(b.ID, "imap", "", ""),
+			event(b.ID, "pop3", "", "suspended"), event(b.ID, "pop3", "", "disabled"), {Account: b.ID, Action: "reset"},
 		}
 		if diff := cmp.Diff(want, log.events); diff != "" {
 			t.Errorf("the log (-want +got):\n%s", diff)

@@ -232,7 +232,7 @@ func (c *collector) flatten(out fields, path string, v bson.RawValue) {
 }
 
 // varying are fields whose value differs from one document to the next; their type does not.
-var varying = regexp.MustCompile(`^(modseq|modifyIndex|magic|password|uidValidity|retentionTime|rdate|key|meta\.transactionId|meta\.(sess|ip|originhost|transhost)|mimeTree\.attachmentMap\..*|attachments\.\d+\.(hash|id)|lastLogin\.ip|unameview|ignore|sess|ip)$`)
+var varying = regexp.MustCompile(`^(modseq|modifyIndex|magic|password|uidValidity|retentionTime|rdate|key|meta\.transactionId|meta\.(sess|ip|originhost|transhost)|mimeTree\.attachmentMap\..*|attachments\.\d+\.(hash|id)|lastLogin\.ip|unameview|ignore|sess|ip|oldPasswords\.\d+\.hash|tempPassword\.password)$`)
 
 // differs are fields that are other on purpose: docs/known-differences.md.
 var differs = map[string]*regexp.Regexp{
@@ -241,6 +241,8 @@ var differs = map[string]*regexp.Regexp{
 	"archived": regexp.MustCompile(`^(html(\.\d+)?|text|textFooter|intro|meta\.origin|meta\.originhost)$`),
 	// Keywords of a mailbox begin with those of APPEND; false in place of a missing member.
 	"mailboxes": regexp.MustCompile(`^(flags\..*|hidden|encryptMessages)$`),
+	// A change of the password leaves the protocol of the call, and false in place of a missing member.
+	"users":     regexp.MustCompile(`^(protocol|requirePasswordChange)$`),
 	"addresses": regexp.MustCompile(`^name$`), // null in place of a missing member
 	"journal":   regexp.MustCompile(`^ignore$`),
 }

@@ -181,6 +181,7 @@ func TestShardKeys(t *testing.T) {
 	w := &shardWatch{seen: map[string]int{}}
 	s := openStore(t, func(o *Options) { o.monitor = w.monitor() })
 	session(t, s)
+	logins(t, s)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, p := range w.problems {
@@ -188,12 +189,24 @@ func TestShardKeys(t *testing.T) {
 	}
 	for _, want := range []string{
 		"find messages", "insert messages", "update messages", "delete messages", "aggregate messages", "findAndModify threads",
-		"insert attachments.chunks", "find attachments.chunks",
+		"insert attachments.chunks", "find attachments.chunks", "findAndModify authlog", "find authlog",
 	} {
 		if w.seen[want] == 0 {
 			t.Errorf("the session did not do %q: %v", want, w.seen)
 		}
 	}
+}
+
+// logins does all that is done with the log of logins.
+func logins(t *testing.T, s *Store) {
+	t.Helper()
+	acct := mail.AccountID(bson.NewObjectID())
+	id, err := s.LogAuthEvent(t.Context(), mail.AuthEvent{Account: acct, Action: mail.ActionAuthentication}, 1)
+	must(t, err)
+	_, err = s.AuthLogEntry(t.Context(), acct, id)
+	must(t, err)
+	_, err = s.AuthLog(t.Context(), acct, mail.AuthLogQuery{Limit: 1, After: id})
+	must(t, err)
 }
 
 // session does what a user does in a day.
