@@ -66,6 +66,9 @@ type DBs struct {
 	Timeout   Duration `toml:"timeout" range:"1s..5m" doc:"time for an operation on MongoDB, repetitions included"`
 	Lease     Duration `toml:"lease" range:"500ms..5m" doc:"time in which a message must be stored after its UID was taken; others wait that long for it"`
 	StartWait Duration `toml:"startWait" range:"0s..24h" doc:"how long the start waits for MongoDB and Redis to answer"`
+
+	SearchIndexMB int64 `toml:"searchIndexMB" range:"0..1048576" doc:"memory for what searches have found out about messages, in MiB: 200 octets a message, and 2 to 13 per cent of its text; 0: every search reads that"`
+	SearchTextMB  int64 `toml:"searchTextMB" range:"0..1048576" doc:"memory for the texts of messages that searches have looked into, in MiB"`
 }
 
 // Attachments says how parts of messages are kept in MongoDB.
@@ -258,7 +261,7 @@ func Default() *Config {
 		},
 		DBs: DBs{
 			Redis: "", Sender: "zone-mta", MaxPool: 100, Timeout: Duration(10 * time.Second), Lease: Duration(3 * time.Second),
-			StartWait: Duration(2 * time.Minute),
+			StartWait: Duration(2 * time.Minute), SearchIndexMB: 64, SearchTextMB: 64,
 		},
 		Attachments: Attachments{Type: "gridstore", Bucket: "attachments", DecodeBase64: true},
 		Tasks:       Tasks{Enabled: true, Interval: Duration(15 * time.Minute)},

@@ -3,7 +3,6 @@ package httpapi
 import (
 	"bytes"
 	"context"
-	"fmt"
 	"net/http"
 	"slices"
 	"strconv"
@@ -12,8 +11,8 @@ import (
 
 	"mallard/internal/auth"
 	"mallard/internal/mail"
+	"mallard/internal/mailbox"
 	"mallard/internal/search"
-	"mallard/internal/store"
 )
 
 func (a *API) searchRoutes() []*Route {
@@ -163,15 +162,6 @@ type searchReply struct {
 	Results []messageItem `json:"results" doc:"Messages"`
 }
 
-// hit is a message that a search has found.
-type hit struct {
-	mbox   mail.MailboxID
-	uid    mail.UID
-	id     mail.MessageID
-	date   time.Time
-	thread mail.ThreadID
-}
-
 func (a *API) searchMessages(ctx context.Context, _ *call, in *searchIn) (searchReply, error) {
 	if _, err := a.opt.Accounts.Get(ctx, in.User); err != nil {
 		return searchReply{}, err
@@ -193,8 +183,8 @@ func (a *API) searchMessages(ctx context.Context, _ *call, in *searchIn) (search
 	if in.CollapseThreads {
 		hits = firstOfThreads(hits)
 	}
-	w := window[hit]{limit: in.Limit, backward: pos.backward}
-	var edge hit
+	w := window[mailbox.Hit]{limit: in.Limit, backward: pos.backward}
+	var edge mailbox.Hit
 	if pos.key != nil && !sorting.parse(pos.key, &edge) {
 		return searchReply{}, pos.bad()
 	}
@@ -227,10 +217,10 @@ func (a *API) searchMessages(ctx context.Context, _ *call, in *searchIn) (search
 // hitOrder sorts hits: by internal date, or by id with the newest first.
 type hitOrder struct{ byDate, ascending bool }
 
-func (o hitOrder) compare(a, b hit) int {
-	c := bytes.Compare(a.id[:], b.id[:])
+func (o hitOrder) compare(a, b mailbox.Hit) int {
+	c := bytes.Compare(a.ID[:], b.ID[:])
 	if o.byDate {
-		if d := a.date.Compare(b.date); d != 0 {
+		if d := a.InternalDate.Compare(b.InternalDate); d != 0 {
 			c = d
 		}
 	}
@@ -240,35 +230,35 @@ func (o hitOrder) compare(a, b hit) int {
 	return -c
 }
 
-func (o hitOrder) key(h hit) []string {
+func (o hitOrder) key(h mailbox.Hit) []string {
 	if o.byDate {
-		return []string{strconv.FormatInt(h.date.UnixNano(), 10), h.id.String()}
+		return []string{strconv.FormatInt(h.InternalDate.UnixNano(), 10), h.ID.String()}
 	}
-	return []string{h.id.String()}
+	return []string{h.ID.String()}
 }
 
-func (o hitOrder) parse(key []string, h *hit) bool {
+func (o hitOrder) parse(key []string, h *mailbox.Hit) bool {
 	if o.byDate {
 		nanos, err := strconv.ParseInt(key[0], 10, 64)
 		if err != nil {
 			return false
 		}
-		h.date = time.Unix(0, nanos)
+		h.InternalDate = time.Unix(0, nanos)
 	}
-	return h.id.UnmarshalText([]byte(key[len(key)-1])) == nil
+	return h.ID.UnmarshalText([]byte(key[len(key)-1])) == nil
 }
 
-func firstOfThreads(hits []hit) []hit {
+func firstOfThreads(hits []mailbox.Hit) []mailbox.Hit {
 	seen := make(map[mail.ThreadID]bool, len(hits))
-	return slices.DeleteFunc(hits, func(h hit) bool {
-		had := seen[h.thread]
-		seen[h.thread] = true
+	return slices.DeleteFunc(hits, func(h mailbox.Hit) bool {
+		had := seen[h.Thread]
+		seen[h.Thread] = true
 		return had
 	})
 }
 
 // find runs a search over the mailboxes of an account.
-func (a *API) find(ctx context.Context, acct mail.AccountID, p *searchParams) ([]hit, error) {
+func (a *API) find(ctx context.Context, acct mail.AccountID, p *searchParams) ([]mailbox.Hit, error) {
 	c := p.condition()
 	if c == nil {
 		return nil, nil
@@ -279,8 +269,11 @@ func (a *API) find(ctx context.Context, acct mail.AccountID, p *searchParams) ([
 	if err != nil {
 		return nil, err
 	}
-	var hits []hit
+	var hits []mailbox.Hit
 	for _, b := range boxes {
+		if b.UIDNext <= 1 {
+			continue // nothing was ever in it
+		}
 		hits, err = a.findIn(ctx, acct, b, c(b), hits)
 		if err != nil && mail.CodeOf(err) != mail.CodeNoMailbox {
 			return nil, err
@@ -289,33 +282,23 @@ func (a *API) find(ctx context.Context, acct mail.AccountID, p *searchParams) ([
 	return hits, nil
 }
 
-func (a *API) findIn(ctx context.Context, acct mail.AccountID, b *mail.Mailbox, q search.Query, hits []hit) ([]hit, error) {
+func (a *API) findIn(ctx context.Context, acct mail.AccountID, b *mail.Mailbox, q search.Query, hits []mailbox.Hit) ([]mailbox.Hit, error) {
 	prog, err := search.Compile(q, search.Limits{})
 	if err != nil {
 		return nil, mail.WrapError(mail.CodeInvalid, "The search is too complex", err)
 	}
-	found, err := a.opt.Mailboxes.Search(ctx, acct, b.ID, prog)
-	if err != nil || len(found) == 0 {
+	found, err := a.opt.Mailboxes.Find(ctx, acct, b.ID, prog)
+	if err != nil {
 		return hits, err
 	}
-	var uids mail.UIDSet
-	for _, f := range found {
-		uids = uids.Append(f.UID)
-	}
-	for row, err := range a.opt.Mailboxes.Fetch(ctx, acct, b.ID, store.FetchQuery{UIDs: uids}) {
-		if err != nil {
-			return hits, fmt.Errorf("read what was found: %w", err)
-		}
-		hits = append(hits, hit{b.ID, row.UID, row.ID, row.InternalDate, row.ThreadID})
-	}
-	return hits, nil
+	return append(hits, found...), nil
 }
 
 // items reads the messages of a page that come from any mailboxes, in order.
-func (a *API) items(ctx context.Context, acct mail.AccountID, hits []hit, opt itemOptions) ([]messageItem, error) {
+func (a *API) items(ctx context.Context, acct mail.AccountID, hits []mailbox.Hit, opt itemOptions) ([]messageItem, error) {
 	byBox := map[mail.MailboxID][]dateKey{}
 	for _, h := range hits {
-		byBox[h.mbox] = append(byBox[h.mbox], dateKey{h.date, h.uid})
+		byBox[h.Mailbox] = append(byBox[h.Mailbox], dateKey{h.InternalDate, h.UID})
 	}
 	type ref struct {
 		mbox mail.MailboxID
@@ -335,7 +318,7 @@ func (a *API) items(ctx context.Context, acct mail.AccountID, hits []hit, opt it
 	}
 	out := make([]messageItem, 0, len(hits))
 	for _, h := range hits {
-		if item, found := got[ref{h.mbox, h.uid}]; found {
+		if item, found := got[ref{h.Mailbox, h.UID}]; found {
 			out = append(out, item)
 		}
 	}
@@ -385,7 +368,7 @@ func (a *API) applySearch(ctx context.Context, c *call, in *applySearchIn) (sche
 	}
 	byBox := map[mail.MailboxID][]mail.UID{}
 	for _, h := range hits {
-		byBox[h.mbox] = append(byBox[h.mbox], h.uid)
+		byBox[h.Mailbox] = append(byBox[h.Mailbox], h.UID)
 	}
 	for mbox, uids := range byBox {
 		if err := a.act(ctx, in.User, mbox, mail.UIDSetOf(uids...), in.Action); err != nil {

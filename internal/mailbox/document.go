@@ -29,12 +29,17 @@ func (d *document) summary() (*message.Summary, error) {
 	if d.sum != nil {
 		return d.sum, nil
 	}
-	sum, err := message.DecodeSummary(d.row.Summary)
+	var err error
+	d.sum, err = decodeSummary(d.row.Summary)
+	return d.sum, err
+}
+
+func decodeSummary(b []byte) (*message.Summary, error) {
+	sum, err := message.DecodeSummary(b)
 	if err != nil {
 		return nil, mail.WrapError(mail.CodeCorrupt, "A message is damaged in the store", fmt.Errorf("decode summary: %w", err))
 	}
-	d.sum = sum
-	return d.sum, nil
+	return sum, nil
 }
 
 func (d *document) HasAttachment() (bool, error) {
@@ -54,13 +59,17 @@ func (d *document) SentDate() (time.Time, error) {
 }
 
 func (d *document) Header(field string) ([]string, error) {
+	return headerValues(d.row.Header, field), nil
+}
+
+func headerValues(header []byte, field string) []string {
 	var out []string
-	for f := range message.Fields(d.row.Header) {
+	for f := range message.Fields(header) {
 		if strings.EqualFold(string(f.Name), field) {
 			out = append(out, message.DecodeHeader(f.Value))
 		}
 	}
-	return out, nil
+	return out
 }
 
 func (d *document) HeaderText() (string, error) {

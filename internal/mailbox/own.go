@@ -79,17 +79,27 @@ func (v *View) noteOwn(r mail.HotRow) {
 	v.own[r.UID] = r.ModSeq
 }
 
-// snapshot is what the flags of a mailbox were at a moment. It costs four octets
+// snapshot is what the hot rows of a mailbox were at a moment. It costs twelve octets
 // for each message.
 type snapshot struct {
-	uids []mail.UID
-	refs []uint32
-	set  []mail.Flags
+	epoch   uint64
+	uids    []mail.UID
+	modSeqs []mail.ModSeq
+	refs    []uint32
+	set     []mail.Flags
 }
 
 // snapshot must run with sh.mu held.
 func (sh *shared) snapshot() snapshot {
-	return snapshot{uids: slices.Clip(sh.uids), refs: slices.Clone(sh.flagRef), set: slices.Clip(sh.flagSet)}
+	return snapshot{
+		epoch: sh.epoch,
+		uids:  slices.Clip(sh.uids), modSeqs: slices.Clone(sh.modSeqs), refs: slices.Clone(sh.flagRef), set: slices.Clip(sh.flagSet),
+	}
+}
+
+// row returns the hot row at a position.
+func (s *snapshot) row(i int) mail.HotRow {
+	return mail.HotRow{UID: s.uids[i], ModSeq: s.modSeqs[i], Flags: s.set[s.refs[i]]}
 }
 
 func (s *snapshot) flags(uid mail.UID) (mail.Flags, bool) {

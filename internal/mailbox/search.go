@@ -1,9 +1,11 @@
 package mailbox
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
+	"time"
 
 	"mallard/internal/mail"
 	"mallard/internal/search"
@@ -16,10 +18,41 @@ type Found struct {
 	ModSeq mail.ModSeq
 }
 
+// Hit is a message that a search of several mailboxes has found.
+type Hit struct {
+	Mailbox      mail.MailboxID
+	UID          mail.UID
+	ModSeq       mail.ModSeq
+	ID           mail.MessageID
+	Thread       mail.ThreadID
+	InternalDate time.Time
+}
+
 // Search returns the messages of a mailbox that match, in ascending order. It
 // asks the cheapest source first: the hot records, then the index of the text,
-// and only what is left is opened and looked at.
+// and only what is left is opened and looked at. Errors: NoMailbox.
 func (s *Service) Search(ctx context.Context, acct mail.AccountID, mbox mail.MailboxID, p *search.Program) ([]Found, error) {
+	hits, err := s.find(ctx, boxKey{acct, mbox}, p, false)
+	if err != nil {
+		return nil, err
+	}
+	found := make([]Found, len(hits))
+	for i, h := range hits {
+		found[i] = Found{h.UID, h.ModSeq}
+	}
+	return found, nil
+}
+
+// Find searches a mailbox like Search and tells more of what it has found.
+func (s *Service) Find(ctx context.Context, acct mail.AccountID, mbox mail.MailboxID, p *search.Program) ([]Hit, error) {
+	return s.find(ctx, boxKey{acct, mbox}, p, true)
+}
+
+// find searches a mailbox. Without facts only UID and ModSeq of hits are certain to be there.
+func (s *Service) find(ctx context.Context, key boxKey, p *search.Program, facts bool) ([]Hit, error) {
+	if s.cache != nil {
+		return s.findCached(ctx, key, p, facts)
+	}
 	q := store.FetchQuery{}
 	set, restricted := p.UIDs()
 	if restricted {
@@ -32,30 +65,31 @@ func (s *Service) Search(ctx context.Context, acct mail.AccountID, mbox mail.Mai
 		if !restricted {
 			set = mail.AllUIDs()
 		}
-		return s.searchOpen(ctx, acct, mbox, p, set)
+		return s.searchOpen(ctx, key, p, set)
 	}
-	var found []Found
+	var found []Hit
 	var open mail.UIDSet
-	for row, err := range s.store.Fetch(ctx, acct, mbox, q) {
+	for row, err := range s.store.Fetch(ctx, key.acct, key.mbox, q) {
 		if err != nil {
 			return nil, fmt.Errorf("search: %w", err)
 		}
 		rec := record(row)
 		switch p.Hot(&rec) {
 		case search.Yes:
-			found = append(found, Found{row.UID, row.ModSeq})
+			found = append(found, hitOf(key, row))
 		case search.Unknown:
 			open = open.Append(row.UID)
 		}
 	}
-	if len(open) == 0 {
-		return found, nil
-	}
-	more, err := s.searchOpen(ctx, acct, mbox, p, open)
+	more, err := s.searchOpen(ctx, key, p, open)
 	if err != nil {
 		return nil, err
 	}
 	return merge(found, more), nil
+}
+
+func hitOf(key boxKey, row *store.Row) Hit {
+	return Hit{Mailbox: key.mbox, UID: row.UID, ModSeq: row.ModSeq, ID: row.ID, Thread: row.ThreadID, InternalDate: row.InternalDate}
 }
 
 func record(row *store.Row) search.Record {
@@ -66,15 +100,18 @@ func record(row *store.Row) search.Record {
 }
 
 // searchOpen decides about messages that the hot records leave open.
-func (s *Service) searchOpen(ctx context.Context, acct mail.AccountID, mbox mail.MailboxID, p *search.Program, open mail.UIDSet) ([]Found, error) {
-	open, err := s.candidates(ctx, acct, mbox, p, open)
+func (s *Service) searchOpen(ctx context.Context, key boxKey, p *search.Program, open mail.UIDSet) ([]Hit, error) {
+	if len(open) == 0 {
+		return nil, nil
+	}
+	open, err := s.candidates(ctx, key.acct, key.mbox, p, open)
 	if err != nil || len(open) == 0 {
 		return nil, err
 	}
-	var found []Found
+	var found []Hit
 	var text textReader
 	q := store.FetchQuery{UIDs: open, Fields: searchFields(p.Needs())}
-	for row, err := range s.store.Fetch(ctx, acct, mbox, q) {
+	for row, err := range s.store.Fetch(ctx, key.acct, key.mbox, q) {
 		if err != nil {
 			return nil, fmt.Errorf("search: %w", err)
 		}
@@ -84,7 +121,7 @@ func (s *Service) searchOpen(ctx context.Context, acct mail.AccountID, mbox mail
 			return nil, fmt.Errorf("search message %d: %w", row.UID, err)
 		}
 		if ok {
-			found = append(found, Found{row.UID, row.ModSeq})
+			found = append(found, hitOf(key, row))
 		}
 	}
 	return found, nil
@@ -125,20 +162,9 @@ func (s *Service) candidates(ctx context.Context, acct mail.AccountID, mbox mail
 	return mail.UIDSetOf(uids...), nil
 }
 
-// merge joins two lists that are in order and have no message in common.
-func merge(a, b []Found) []Found {
-	if len(b) == 0 {
-		return a
-	}
-	out := append(a, b...)
-	slices.SortFunc(out, func(x, y Found) int {
-		switch {
-		case x.UID < y.UID:
-			return -1
-		case x.UID > y.UID:
-			return 1
-		}
-		return 0
-	})
-	return out
+// merge joins lists that have no message in common, in order.
+func merge(lists ...[]Hit) []Hit {
+	all := slices.Concat(lists...)
+	slices.SortFunc(all, func(x, y Hit) int { return cmp.Compare(x.UID, y.UID) })
+	return all
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -12,6 +13,7 @@ import (
 	"pgregory.net/rapid"
 
 	"mallard/internal/draft"
+	"mallard/internal/event/membus"
 	"mallard/internal/mail"
 	"mallard/internal/search"
 	"mallard/internal/store"
@@ -30,6 +32,7 @@ type letter struct {
 	sent     time.Time
 	size     int64
 	parts    bool
+	id       mail.MessageID
 	threadID mail.ThreadID
 	emailID  mail.EmailID
 }
@@ -70,7 +73,7 @@ func (f *fixture) put(t failer, rc *draft.Receiver, l *letter) {
 		t.Fatalf("append: %v", err)
 	}
 	l.uid, l.modSeq, l.size = out[0].UID, out[0].ModSeq, out[0].Size
-	l.threadID, l.emailID = out[0].ThreadID, out[0].EmailID
+	l.id, l.threadID, l.emailID = out[0].ID, out[0].ThreadID, out[0].EmailID
 }
 
 func fold(s string) string { return strings.Join(strings.Fields(" "+strings.ToLower(s)+" "), " ") }
@@ -230,11 +233,20 @@ func drawQuery(t *rapid.T, all []*letter, depth int) search.Query {
 	return search.All{}
 }
 
-// A search finds what a reading of every message finds.
+// caches are those with which searches are tried: none, a large one, some that have no room for a message's text, for all
+// texts, for all facts.
+var caches = map[string]SearchCache{
+	"none": {}, "large": {1 << 20, 1 << 20}, "no texts": {1 << 20, 1}, "few texts": {1 << 20, 8 << 10}, "few facts": {800, 1 << 20}, "nothing fits": {1, 1},
+}
+
+// A search finds what a reading of every message finds, whatever was searched before and has changed since, here or on
+// another node.
 func TestSearchProperties(t *testing.T) {
 	rc := draft.New(draft.Options{})
 	rapid.Check(t, func(t *rapid.T) {
-		f := newFixture(t, memstore.Options{}, nil)
+		cache := caches[rapid.SampledFrom(slices.Sorted(maps.Keys(caches))).Draw(t, "cache")]
+		f := newSearchFixture(t, memstore.Options{}, nil, cache)
+		nodes := []*Service{f.Service, New(Options{Store: f.store, Bus: membus.New()})}
 		var all []*letter
 		for range rapid.IntRange(1, 5).Draw(t, "letters") {
 			l := drawLetter(t)
@@ -242,32 +254,80 @@ func TestSearchProperties(t *testing.T) {
 			all = append(all, l)
 		}
 		for range 5 {
-			q := drawQuery(t, all, 3)
-			p, err := search.Compile(q, search.Limits{})
-			if err != nil {
-				t.Fatalf("compile %#v: %v", q, err)
-			}
-			found, err := f.Search(context.Background(), f.acct, f.boxes[0], p)
-			if err != nil {
-				t.Fatalf("search %#v: %v", q, err)
-			}
-			var want []Found
-			for _, l := range all {
-				if holds(q, l) {
-					want = append(want, Found{l.uid, l.modSeq})
-				}
-			}
-			if !slices.Equal(found, want) {
-				t.Fatalf("%#v finds %v, want %v", q, found, want)
-			}
+			f.searchAgrees(t, drawQuery(t, all, 3), all)
+			all = f.drawChange(t, rc, nodes[rapid.IntRange(0, 1).Draw(t, "node")], all)
 		}
 	})
+}
+
+// searchAgrees compares a search with a reading of every message.
+func (f *fixture) searchAgrees(t *rapid.T, q search.Query, all []*letter) {
+	p, err := search.Compile(q, search.Limits{})
+	if err != nil {
+		t.Fatalf("compile %#v: %v", q, err)
+	}
+	found, err := f.Search(context.Background(), f.acct, f.boxes[0], p)
+	if err != nil {
+		t.Fatalf("search %#v: %v", q, err)
+	}
+	hits, err := f.Find(context.Background(), f.acct, f.boxes[0], p)
+	if err != nil {
+		t.Fatalf("find %#v: %v", q, err)
+	}
+	want := []Found{}
+	var wantHits []Hit
+	for _, l := range all {
+		if holds(q, l) {
+			want = append(want, Found{l.uid, l.modSeq})
+			wantHits = append(wantHits, Hit{
+				Mailbox: f.boxes[0], UID: l.uid, ModSeq: l.modSeq, ID: l.id, Thread: l.threadID, InternalDate: l.date,
+			})
+		}
+	}
+	if !slices.Equal(found, want) {
+		t.Fatalf("%#v finds %v, want %v", q, found, want)
+	}
+	if !slices.Equal(hits, wantHits) {
+		t.Fatalf("%#v finds %v, want %v", q, hits, wantHits)
+	}
+}
+
+// drawChange changes the mailbox through one of its services.
+func (f *fixture) drawChange(t *rapid.T, rc *draft.Receiver, node *Service, all []*letter) []*letter {
+	i := rapid.IntRange(0, len(all)-1).Draw(t, "which")
+	switch kind := rapid.SampledFrom([]string{"add", "flag", "flag", "expunge", "nothing"}).Draw(t, "change"); {
+	case kind == "add":
+		l := drawLetter(t)
+		(&fixture{Service: node, acct: f.acct, boxes: f.boxes}).put(t, rc, l)
+		return append(all, l)
+	case kind == "nothing":
+		return all
+	case kind == "expunge" && len(all) > 1:
+		if _, err := node.Expunge(context.Background(), f.acct, f.boxes[0], mail.OneUID(all[i].uid), false); err != nil {
+			t.Fatalf("expunge: %v", err)
+		}
+		return slices.Delete(all, i, i+1)
+	}
+	res, err := node.UpdateFlags(context.Background(), f.acct, f.boxes[0], store.FlagUpdate{
+		UIDs: mail.OneUID(all[i].uid), Mode: store.FlagsReplace, Flags: rapid.SampledFrom(someFlags).Draw(t, "flags"),
+	})
+	if err != nil {
+		t.Fatalf("change flags: %v", err)
+	}
+	all[i].modSeq, all[i].flags = res.Existing[0].ModSeq, res.Existing[0].Flags
+	return all
 }
 
 // What only the delivery's own header lines hold is found by TEXT and HEADER, and
 // not by BODY.
 func TestSearchPrefix(t *testing.T) {
-	f := newFixture(t, memstore.Options{}, nil)
+	for name, cache := range caches {
+		t.Run(name, func(t *testing.T) { searchPrefix(t, cache) })
+	}
+}
+
+func searchPrefix(t *testing.T, cache SearchCache) {
+	f := newSearchFixture(t, memstore.Options{}, nil, cache)
 	rc := draft.New(draft.Options{})
 	f.put(t, rc, &letter{prefix: [][2]string{{"Delivered-To", "jane+marmalade@example.test"}}, body: "x\r\n"})
 	f.put(t, rc, &letter{prefix: [][2]string{{"Delivered-To", "bob@example.test"}}, body: "x\r\n"})
@@ -319,5 +379,18 @@ func TestSearchErrors(t *testing.T) {
 		if _, err := f.Search(t.Context(), f.acct, f.boxes[0], p); mail.CodeOf(err) != mail.CodeUnavailable {
 			t.Errorf("%s fails: %v", broken, err)
 		}
+	}
+	cached := New(Options{Store: f.store, Bus: membus.New(), Search: SearchCache{Index: 1 << 20, Text: 1 << 20}})
+	for _, broken = range []string{"Changes", "Fetch", "FetchRow", "RowOpen", "WriteRange"} {
+		if _, err := cached.Search(t.Context(), f.acct, f.boxes[0], p); mail.CodeOf(err) != mail.CodeUnavailable {
+			t.Errorf("with a cache, %s fails: %v", broken, err)
+		}
+	}
+	broken = ""
+	if found, err := cached.Search(t.Context(), f.acct, f.boxes[0], p); err != nil || len(found) != 1 {
+		t.Errorf("after the trouble: %v, %v", found, err)
+	}
+	if _, err := cached.Search(t.Context(), f.acct, mail.MailboxID{1}, p); mail.CodeOf(err) != mail.CodeNoMailbox {
+		t.Errorf("with a cache, no such mailbox: %v", err)
 	}
 }

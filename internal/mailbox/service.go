@@ -33,6 +33,8 @@ type Options struct {
 	// Quota returns the limit of an account in octets, 0 for none. It is asked
 	// before each append and copy.
 	Quota func(ctx context.Context, acct mail.AccountID) (int64, error)
+	// Search bounds what is kept in memory for searches.
+	Search SearchCache
 }
 
 // Service offers the operations on mailboxes and messages. It is safe for
@@ -44,6 +46,7 @@ type Service struct {
 	maxMailboxes int
 	quota        func(ctx context.Context, acct mail.AccountID) (int64, error)
 	views        viewTable
+	cache        *searchCache // nil for none
 }
 
 // DefaultMaxMailboxes is the limit of mailboxes of one account.
@@ -53,7 +56,7 @@ const DefaultMaxMailboxes = 1500
 func New(o Options) *Service {
 	s := &Service{
 		store: o.Store, bus: o.Bus, log: o.Log,
-		maxMailboxes: o.MaxMailboxes, quota: o.Quota,
+		maxMailboxes: o.MaxMailboxes, quota: o.Quota, cache: newSearchCache(o.Search),
 	}
 	if s.maxMailboxes == 0 {
 		s.maxMailboxes = DefaultMaxMailboxes

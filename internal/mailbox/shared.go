@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"mallard/internal/mail"
 	"mallard/internal/store"
@@ -40,6 +41,7 @@ type boxKey struct {
 type shared struct {
 	key    boxKey
 	limits viewLimits
+	epochs *atomic.Uint64
 	refs   int  // guarded by viewTable.mu
 	known  bool // recentFrom is set; guarded by viewTable.mu
 
@@ -48,6 +50,7 @@ type shared struct {
 
 	mu      sync.Mutex
 	loaded  bool
+	epoch   uint64      // a number of its own for each time since which every change is known
 	to      mail.ModSeq // everything up to here is applied
 	uidNext mail.UID
 	highest mail.UID // greatest UID that was ever in uids
@@ -92,6 +95,8 @@ type viewTable struct {
 	// which there is no copy. It is lost with the process: RFC 3501 has no use
 	// for \Recent that would be worth a write to the store for each SELECT.
 	recent map[boxKey]mail.UID
+	// epochs numbers the epochs of all copies.
+	epochs atomic.Uint64
 }
 
 func (t *viewTable) init() {
@@ -105,7 +110,7 @@ func (t *viewTable) acquire(key boxKey) *shared {
 	defer t.mu.Unlock()
 	sh := t.boxes[key]
 	if sh == nil {
-		sh = &shared{key: key, limits: t.limits, flagIdx: make(map[mail.Flags]uint32)}
+		sh = &shared{key: key, limits: t.limits, epochs: &t.epochs, flagIdx: make(map[mail.Flags]uint32)}
 		t.boxes[key] = sh
 	} else if sh.refs == 0 {
 		t.idle = slices.DeleteFunc(t.idle, func(s *shared) bool { return s == sh })
@@ -200,7 +205,7 @@ func (sh *shared) load(ctx context.Context, st Store) error {
 	for _, row := range set.Changed {
 		sh.push(row.UID, row.ModSeq, row.Flags)
 	}
-	sh.to, sh.uidNext, sh.loaded = set.To, set.UIDNext, true
+	sh.to, sh.uidNext, sh.loaded, sh.epoch = set.To, set.UIDNext, true, sh.epochs.Add(1)
 	return nil
 }
 
@@ -251,6 +256,7 @@ func (sh *shared) apply(set *store.ChangeSet) {
 	d := delta{to: max(sh.to, set.To)}
 	expunged := set.Expunged
 	if set.Whole {
+		sh.epoch = sh.epochs.Add(1)
 		expunged = missing(sh.uids, set.Changed)
 	}
 	for _, r := range set.Changed {

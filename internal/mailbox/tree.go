@@ -232,7 +232,7 @@ func (s *Service) Delete(ctx context.Context, acct mail.AccountID, id mail.Mailb
 	if err := s.store.DeleteMailbox(ctx, acct, id); err != nil {
 		return err
 	}
-	s.views.forget(boxKey{acct, id})
+	s.forget(boxKey{acct, id})
 	s.publish(ctx, event.Event{Account: acct, Kind: event.Drop, Mailbox: id})
 	s.changed(ctx, acct, id)
 	return nil

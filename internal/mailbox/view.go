@@ -72,7 +72,7 @@ func (s *Service) View(ctx context.Context, acct mail.AccountID, mbox mail.Mailb
 	sh := s.views.acquire(boxKey{acct, mbox})
 	if err := sh.sync(ctx, s.store, &s.views); err != nil {
 		if mail.CodeOf(err) == mail.CodeNoMailbox {
-			s.views.forget(sh.key)
+			s.forget(sh.key)
 		}
 		s.views.release(sh)
 		return nil, err
@@ -103,7 +103,7 @@ func (v *View) Sync(ctx context.Context) error { return v.sync(ctx, func() {}) }
 func (v *View) sync(ctx context.Context, look func()) error {
 	if err := v.sh.sync(ctx, v.svc.store, &v.svc.views); err != nil {
 		if mail.CodeOf(err) == mail.CodeNoMailbox {
-			v.svc.views.forget(v.sh.key)
+			v.svc.forget(v.sh.key)
 		}
 		return err
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -29,6 +30,11 @@ type fixture struct {
 type failer interface{ Fatalf(string, ...any) }
 
 func newFixture(t failer, o memstore.Options, bus event.Bus) *fixture {
+	return newSearchFixture(t, o, bus, SearchCache{})
+}
+
+// newSearchFixture makes a service with a cache for searches.
+func newSearchFixture(t failer, o memstore.Options, bus event.Bus, cache SearchCache) *fixture {
 	o.Mangle = true
 	st := memstore.New(o)
 	acct, err := st.CreateAccount(context.Background(), store.NewAccount{
@@ -41,7 +47,7 @@ func newFixture(t failer, o memstore.Options, bus event.Bus) *fixture {
 	if bus == nil {
 		bus = membus.New()
 	}
-	f := &fixture{Service: New(Options{Store: st, Bus: bus}), store: st, acct: acct.ID}
+	f := &fixture{Service: New(Options{Store: st, Bus: bus, Search: cache}), store: st, acct: acct.ID}
 	for _, name := range []string{mail.Inbox, "Other"} {
 		b, err := f.Lookup(context.Background(), f.acct, name)
 		if err != nil {
@@ -482,7 +488,7 @@ func TestViewProperties(t *testing.T) {
 
 // Reading the store again, or something that the copy has already, changes nothing.
 func TestApplyTwice(t *testing.T) {
-	sh := &shared{limits: defaultViewLimits(), flagIdx: map[mail.Flags]uint32{}}
+	sh := &shared{limits: defaultViewLimits(), epochs: new(atomic.Uint64), flagIdx: map[mail.Flags]uint32{}}
 	row := func(uid mail.UID, ms mail.ModSeq, f mail.SystemFlags) mail.HotRow {
 		return mail.HotRow{UID: uid, ModSeq: ms, Flags: mail.NewFlags(f)}
 	}

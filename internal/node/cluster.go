@@ -18,6 +18,7 @@ import (
 	"mallard/internal/limit/redislimit"
 	"mallard/internal/lock/redislock"
 	"mallard/internal/mail"
+	"mallard/internal/mailbox"
 	"mallard/internal/redisconn"
 	"mallard/internal/store"
 	"mallard/internal/store/mongostore"
@@ -104,6 +105,14 @@ func mongoOptions(cfg *config.Config, o Options, c *cluster) mongostore.Options 
 		Describe: describer(newReceiver(cfg)), Locks: c.locks, Counters: c.counts,
 		Accounts: redisrecord.NewAccounts(c.redis), Tokens: redisrecord.NewTokens(c.redis, time.Now), Logger: o.Log,
 	}
+}
+
+// searchCache is what is kept in memory for searches: nothing of a store that is in this process itself.
+func (n *Node) searchCache() mailbox.SearchCache {
+	if n.cluster == nil {
+		return mailbox.SearchCache{}
+	}
+	return mailbox.SearchCache{Index: n.cfg.DBs.SearchIndexMB << 20, Text: n.cfg.DBs.SearchTextMB << 20}
 }
 
 // describer parses messages that other programs have stored.

@@ -151,7 +151,9 @@ func (n *Node) makeServices() error {
 		return fmt.Errorf("make authentication service: %w", err)
 	}
 	n.closers = append(n.closers, n.auth.Close)
-	n.mailboxes = mailbox.New(mailbox.Options{Store: n.engine, Bus: n.bus, Log: n.log, Quota: n.quotaLimit, MaxMailboxes: n.cfg.MaxMailboxes})
+	n.mailboxes = mailbox.New(mailbox.Options{
+		Store: n.engine, Bus: n.bus, Log: n.log, Quota: n.quotaLimit, MaxMailboxes: n.cfg.MaxMailboxes, Search: n.searchCache(),
+	})
 	n.receiver = newReceiver(n.cfg)
 	n.delivery = delivery.New(delivery.Options{Directory: n.accounts, Mailboxes: n.mailboxes, Receiver: n.receiver, Counter: n.limits, Log: n.log})
 	n.api, err = n.makeAPI(n.cfg.API, n.log)

@@ -43,6 +43,15 @@ type Document interface {
 	Text() (io.ReadCloser, error)
 }
 
+// A FoldedDocument is a Document of which header and text are there as a whole and folded already, so that they need not be
+// read and folded for each search. HeaderText and Text are not called then. The slices must not be changed, and are valid
+// until the match ends.
+type FoldedDocument interface {
+	Document
+	FoldedHeader() ([]byte, error) // what HeaderText gives, folded
+	FoldedText() ([]byte, error)   // what Text gives, folded
+}
+
 // Needs is a set of kinds of data that a query needs.
 type Needs uint8
 

@@ -96,6 +96,21 @@ func (n *node) asksRecord() bool {
 	return n.level <= levelRecord
 }
 
+// Never reports whether it is certain that nothing matches, whatever is searched.
+func (p *Program) Never() bool { return p.root.never() }
+
+func (n *node) never() bool {
+	switch n.op {
+	case opAnd:
+		return slices.ContainsFunc(n.kids, func(kid node) bool { return kid.never() })
+	case opOr:
+		return !slices.ContainsFunc(n.kids, func(kid node) bool { return !kid.never() })
+	case opUIDs:
+		return len(n.uids) == 0
+	}
+	return false
+}
+
 // UIDs returns a set outside of which no message matches; ok is false when there is no such restriction. The set must
 // not be changed.
 func (p *Program) UIDs() (set mail.UIDSet, ok bool) {

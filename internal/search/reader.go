@@ -104,12 +104,23 @@ func (d *reader) anyContains(values []string, n *needle) bool {
 func (d *reader) inHeader(n *node) Tri {
 	if !d.headerRead {
 		d.headerRead = true
-		var text string
-		if text, d.headerErr = d.doc.HeaderText(); d.headerErr == nil {
-			d.headerText = d.fold(d.headerText[:0], text)
-		}
+		d.readHeader()
 	}
 	return d.known(d.headerErr == nil && n.needle.in(d.headerText), "header", d.headerErr)
+}
+
+func (d *reader) readHeader() {
+	if folded, ok := d.doc.(FoldedDocument); ok {
+		var text []byte
+		if text, d.headerErr = folded.FoldedHeader(); d.headerErr == nil {
+			d.headerText = append(d.headerText[:0], text...)
+		}
+		return
+	}
+	var text string
+	if text, d.headerErr = d.doc.HeaderText(); d.headerErr == nil {
+		d.headerText = d.fold(d.headerText[:0], text)
+	}
 }
 
 // inText looks for all needles of the query at once, the first time.
@@ -127,6 +138,13 @@ func (d *reader) inText(n *node) Tri {
 
 // scanText gives the text to the finder, until every needle was found.
 func (d *reader) scanText() error {
+	if folded, ok := d.doc.(FoldedDocument); ok {
+		text, err := folded.FoldedText()
+		if err == nil {
+			_, _ = d.finder.Write(text)
+		}
+		return err
+	}
 	text, err := d.doc.Text()
 	if err != nil {
 		return err

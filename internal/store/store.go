@@ -403,6 +403,7 @@ const (
 	FieldHeader
 	FieldMeta // MetaData, Info, Expires, SavedDate, Junk
 	FieldBody // makes Row.Open cheap
+	FieldSignature
 )
 
 // Order is the order of Fetch.
@@ -443,6 +444,9 @@ type Row struct {
 	EmailID      mail.EmailID
 
 	Envelope, BodyStructure, Tree, Summary []byte
+	// Signature is Content.Signature with the text of the prefix added, nil where the
+	// engine has none at hand; an engine that is as fast with MayContain may never.
+	Signature []byte
 	// Header is the root header, prefix included, with its blank line. It is cut
 	// like Content.Header.
 	Header []byte

@@ -104,6 +104,7 @@ var describedMembers = []member{
 	{store.FieldTree, keyTree, func(d *description) *[]byte { return &d.tree }},
 	{store.FieldSummary, keySummary, func(d *description) *[]byte { return &d.summary }},
 	{store.FieldHeader, keyHeader, func(d *description) *[]byte { return &d.header }},
+	{store.FieldSignature, keySignature, func(d *description) *[]byte { return &d.signature }},
 }
 
 // headerSum is a checksum of a header.

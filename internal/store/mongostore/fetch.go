@@ -24,7 +24,7 @@ const (
 )
 
 // documentFields are the fields that come from large members of the document.
-const documentFields = store.FieldEnvelope | store.FieldBodyStructure | store.FieldTree | store.FieldSummary | store.FieldHeader | store.FieldBody
+const documentFields = store.FieldEnvelope | store.FieldBodyStructure | store.FieldTree | store.FieldSummary | store.FieldHeader | store.FieldBody | store.FieldSignature
 
 // Fetch yields messages. No state is held between two queries: each goes on behind the last row.
 func (s *Store) Fetch(ctx context.Context, acct mail.AccountID, mbox mail.MailboxID, q store.FetchQuery) iter.Seq2[*store.Row, error] {
@@ -232,7 +232,7 @@ func (f *fetch) give(doc bson.Raw, m *hotMessage) error {
 // fill sets the fields of a row.
 func (d *description) fill(row *store.Row) {
 	row.Envelope, row.BodyStructure, row.Tree, row.Summary = d.envelope, d.bodyStructure, d.tree, d.summary
-	row.Header, row.PrefixLen, row.Size = d.header, d.prefixLen, d.size
+	row.Header, row.PrefixLen, row.Size, row.Signature = d.header, d.prefixLen, d.size, d.signature
 }
 
 // opener opens the content of a row.

@@ -11,6 +11,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/x/bsonx/bsoncore"
 
 	"mallard/internal/mail"
+	"mallard/internal/search"
 	"mallard/internal/store/mongostore/mimetree"
 )
 
@@ -127,7 +128,7 @@ func (d *description) append(dst []byte, header []string, prefix []byte) []byte 
 	put(keySummary, d.summary)
 	put(keyBodyStructure, d.bodyStructure)
 	put(keyTree, d.tree)
-	put(keySignature, d.signature)
+	put(keySignature, search.Signature(d.signature).With(search.Fold(nil, prefix)))
 	return dst
 }
 

@@ -75,7 +75,9 @@ func (f *finder) run(set mail.UIDSet) error {
 func (f *finder) step(uids bson.E) (found []mail.UID, last mail.UID, err error) {
 	fields := bson.D{{Key: "_id", Value: 0}, {Key: "uid", Value: 1}}
 	if !f.probe.Any() {
-		fields = append(fields, bson.E{Key: memberMallard + "." + keySignature, Value: 1})
+		for _, key := range []string{"size", "hdate", memberMallard + "." + keyOf, memberMallard + "." + keyDate, memberMallard + "." + keySignature} {
+			fields = append(fields, bson.E{Key: key, Value: 1})
+		}
 	}
 	cur, err := f.s.messages().Find(f.ctx, bson.D{{Key: "mailbox", Value: oid(f.mbox)}, uids},
 		options.Find().SetSort(bson.D{{Key: "uid", Value: 1}}).SetLimit(fetchRows).SetProjection(fields))
@@ -96,11 +98,11 @@ func (f *finder) step(uids bson.E) (found []mail.UID, last mail.UID, err error) 
 	return found, last, cur.Err()
 }
 
-// may reports whether a message may contain the needles. One without a signature may.
+// may reports whether a message may contain the needles. One without a signature may, and one that was changed since.
 func (f *finder) may(doc bson.Raw) bool {
 	if f.probe.Any() {
 		return true
 	}
-	_, sign, ok := doc.Lookup(memberMallard, keySignature).BinaryOK()
+	_, sign, ok := fresh(doc).Lookup(keySignature).BinaryOK()
 	return !ok || f.probe.MayMatch(sign)
 }

@@ -19,6 +19,7 @@ func searchCases() []caseFunc {
 	return []caseFunc{
 		{"NeverMisses", searchNeverMisses},
 		{"Sets", searchSets},
+		{"Prefix", searchPrefix},
 	}
 }
 
@@ -59,6 +60,28 @@ func searchNeverMisses(f *fixture) {
 					f.Fatalf("needles %q of message %d: %v", needles, uids[i], got)
 				}
 			}
+		}
+	}
+}
+
+// searchPrefix looks for what stands in the header lines of the delivery only. Whoever has the signatures must find it too.
+func searchPrefix(f *fixture) {
+	prefix := "Delivered-To: marmalade+zebra@example.test\r\n"
+	uid := f.append(f.inbox, note(1), store.Append{Prefix: []byte(prefix)}).UID
+	for _, needle := range []string{"marmalade+zebra", "delivered-to: marm", "number 1"} {
+		folded := search.FoldString(needle)
+		got, err := collectUIDs(f.s.MayContain(f.ctx, f.acct, f.inbox, mail.AllUIDs(), [][]byte{folded}))
+		f.must(err)
+		f.sameUIDs(needle, got, []mail.UID{uid})
+		rows := 0
+		for row, err := range f.s.Fetch(f.ctx, f.acct, f.inbox, store.FetchQuery{Fields: store.FieldSignature}) {
+			f.must(err)
+			if rows++; !search.Signature(row.Signature).MayContain(folded) {
+				f.Errorf("the signature of the row denies %q", needle)
+			}
+		}
+		if rows != 1 {
+			f.Errorf("%d rows", rows)
 		}
 	}
 }

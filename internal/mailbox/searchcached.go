@@ -1,0 +1,216 @@
+package mailbox
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"mallard/internal/mail"
+	"mallard/internal/search"
+	"mallard/internal/store"
+)
+
+// findCached searches a mailbox by the copy of its rows, which is brought up to date first, and the cache. What the cache
+// cannot decide is read.
+func (s *Service) findCached(ctx context.Context, key boxKey, p *search.Program, facts bool) ([]Hit, error) {
+	if p.Never() {
+		return nil, nil
+	}
+	rows, err := s.rows(ctx, key)
+	if err != nil {
+		return nil, err
+	}
+	f := &cachedSearch{s: s, key: key, p: p, rows: rows}
+	if err := f.decideRows(ctx, facts); err != nil {
+		return nil, err
+	}
+	if err := f.decideKept(); err != nil {
+		return nil, err
+	}
+	unknown, err := s.searchOpen(ctx, key, p, f.unknown)
+	if err != nil {
+		return nil, err
+	}
+	read, err := f.readOpen(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return merge(f.found, unknown, read), nil
+}
+
+// rows returns the hot rows of a mailbox as they are now.
+func (s *Service) rows(ctx context.Context, key boxKey) (*snapshot, error) {
+	sh := s.views.acquire(key)
+	defer s.views.release(sh)
+	if err := sh.sync(ctx, s.store, &s.views); err != nil {
+		if mail.CodeOf(err) == mail.CodeNoMailbox {
+			s.forget(key)
+		}
+		return nil, err
+	}
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	snap := sh.snapshot()
+	return &snap, nil
+}
+
+// forget drops what is known of a mailbox that is gone.
+func (s *Service) forget(key boxKey) {
+	s.views.forget(key)
+	s.cache.forget(key)
+}
+
+// cachedSearch is one search of one mailbox.
+type cachedSearch struct {
+	s    *Service
+	key  boxKey
+	p    *search.Program
+	rows *snapshot
+	box  *indexedBox
+
+	found   []Hit
+	open    []openMessage // what the rows leave open
+	unknown mail.UIDSet   // of which the cache has no room
+	read    []openMessage // what must be read
+	probes  map[string]*search.Probe
+}
+
+type openMessage struct {
+	row mail.HotRow
+	msg *indexed
+}
+
+// decideRows decides what can be decided by the rows, and finds the rest in the cache. With facts it finds all that match
+// there.
+func (f *cachedSearch) decideRows(ctx context.Context, facts bool) error {
+	var wanted []int
+	var sure []bool
+	for i := range f.rows.uids {
+		row := f.rows.row(i)
+		result := f.p.View(row.UID, row.ModSeq, row.Flags)
+		switch {
+		case result == search.No:
+		case result == search.Yes && !facts:
+			f.found = append(f.found, Hit{Mailbox: f.key.mbox, UID: row.UID, ModSeq: row.ModSeq})
+		default:
+			wanted, sure = append(wanted, i), append(sure, result == search.Yes)
+		}
+	}
+	if len(wanted) == 0 {
+		return nil
+	}
+	f.box = f.s.cache.box(f.key, f.rows.epoch)
+	known, err := f.s.load(ctx, f.box, f.rows, wanted)
+	if err != nil {
+		return err
+	}
+	for n, i := range wanted {
+		row := f.rows.row(i)
+		for len(known) > 0 && known[0].uid < row.UID {
+			known = known[1:]
+		}
+		switch {
+		case len(known) == 0 || known[0].uid != row.UID || !known[0].valid(&row):
+			f.unknown = f.unknown.Append(row.UID)
+		case sure[n]:
+			f.found = append(f.found, f.hit(&row, known[0]))
+		default:
+			f.open = append(f.open, openMessage{row, known[0]})
+		}
+	}
+	return nil
+}
+
+func (f *cachedSearch) hit(row *mail.HotRow, m *indexed) Hit {
+	return Hit{Mailbox: f.key.mbox, UID: row.UID, ModSeq: row.ModSeq, ID: m.id, Thread: m.thread, InternalDate: m.date}
+}
+
+// decideKept decides what can be decided by what the cache has.
+func (f *cachedSearch) decideKept() error {
+	for _, o := range f.open {
+		d := keptDocument{msg: o.msg, rec: search.Record{
+			UID: o.row.UID, ModSeq: o.row.ModSeq, Flags: o.row.Flags, Size: o.msg.size, InternalDate: o.msg.date, EmailID: o.msg.email,
+		}}
+		result := f.p.Indexed(&d.rec, func(n search.Needle) bool { return f.probe(n.Text).MayMatch(*o.msg.sign.Load()) })
+		if result == search.Unknown {
+			var text *content
+			if text = f.s.cache.content(o.msg); text != nil {
+				d.text = text
+			}
+			switch ok, err := f.p.Match(&d); {
+			case errors.Is(err, errNotKept):
+				f.read = append(f.read, o)
+				continue
+			case err != nil:
+				return fmt.Errorf("search message %d: %w", o.row.UID, err)
+			case ok:
+				result = search.Yes
+			}
+		}
+		if result == search.Yes {
+			f.found = append(f.found, f.hit(&o.row, o.msg))
+		}
+	}
+	return nil
+}
+
+func (f *cachedSearch) probe(needle []byte) *search.Probe {
+	p := f.probes[string(needle)]
+	if p == nil {
+		if f.probes == nil {
+			f.probes = make(map[string]*search.Probe)
+		}
+		p = search.NewProbe(needle)
+		f.probes[string(needle)] = p
+	}
+	return p
+}
+
+// readOpen reads the messages that must be read, and keeps what can be looked for in them.
+func (f *cachedSearch) readOpen(ctx context.Context) ([]Hit, error) {
+	if len(f.read) == 0 {
+		return nil, nil
+	}
+	q := store.FetchQuery{Fields: searchFields(f.p.Needs()) | store.FieldHeader | store.FieldSummary}
+	for _, o := range f.read {
+		q.UIDs = q.UIDs.Append(o.row.UID)
+	}
+	var found []Hit
+	var reader contentReader
+	for row, err := range f.s.store.Fetch(ctx, f.key.acct, f.key.mbox, q) {
+		if err != nil {
+			return nil, fmt.Errorf("search: %w", err)
+		}
+		ok, err := f.match(row, &reader)
+		if err != nil {
+			return nil, fmt.Errorf("search message %d: %w", row.UID, err)
+		}
+		if ok {
+			found = append(found, hitOf(f.key, row))
+		}
+	}
+	return found, nil
+}
+
+// match decides about a message that was read.
+func (f *cachedSearch) match(row *store.Row, reader *contentReader) (bool, error) {
+	m, err := indexedOf(row)
+	if err != nil {
+		return false, err
+	}
+	text, err := reader.read(row, f.p.Needs()&search.NeedText != 0)
+	if err != nil {
+		return false, err
+	}
+	if row.Flags.Has(mail.Draft) {
+		return f.p.Match(&keptDocument{rec: record(row), msg: m, text: text})
+	}
+	i, ok := slices.BinarySearchFunc(f.read, row.UID, func(o openMessage, uid mail.UID) int { return int(int64(o.row.UID) - int64(uid)) })
+	if ok && f.read[i].msg.same(m) {
+		if f.s.cache.keep(f.read[i].msg, text); text.whole && !f.read[i].msg.sign.Load().Valid() {
+			f.s.cache.sign(f.read[i].msg, reader.signature(text))
+		}
+	}
+	return f.p.Match(&keptDocument{rec: record(row), msg: m, text: text})
+}
