@@ -24,6 +24,9 @@ type arrival struct {
 	junk int8 // what the journal says
 }
 
+// countedAs says how the references of messages are counted that are on their way: how they are given back.
+type countedAs func(ctx context.Context, refs ...references) error
+
 // Append stores messages at the end of a mailbox. Before a message is there its attachments are, and its octets are
 // counted; its document makes it happen, and the journal row says that it did.
 func (s *Store) Append(ctx context.Context, acct mail.AccountID, mbox mail.MailboxID, in []store.Append) ([]store.Appended, error) {
@@ -47,12 +50,13 @@ func (s *Store) Append(ctx context.Context, acct mail.AccountID, mbox mail.Mailb
 	out, err := s.appendPrepared(ctx, acct, mbox, in, p)
 	if err != nil {
 		if errors.Is(err, store.ErrOutcomeUnknown) {
-			s.recountLater(oid(acct)) // what is settled later may meet an expunge
+			s.settleLater(p.charged)
 		} else {
 			s.takeBack(ctx, p)
 		}
 		return nil, err
 	}
+	s.justify(ctx, p.charged)
 	return out, nil
 }
 
@@ -76,7 +80,7 @@ func (s *Store) begin(ctx context.Context, acct mail.AccountID, p *appending) er
 	_ = parallel(len(errs), func(i int) error {
 		switch i {
 		case 0:
-			p.charged, errs[i] = s.charge(ctx, acct, p.octets, p.limited, p.room)
+			p.charged, errs[i] = s.charge(ctx, acct, p.octets, p.limited, p.room, p.ids...)
 		case 1:
 			p.threads, errs[i] = s.assignThreads(ctx, acct, p.staged)
 		default:
@@ -104,6 +108,7 @@ func (s *Store) takeBack(ctx context.Context, p *appending) {
 type appending struct {
 	staged  []*staged
 	made    []*prepared
+	ids     []bson.ObjectID // that they will have
 	charged *charge
 	threads []bson.ObjectID
 	octets  int64
@@ -119,6 +124,7 @@ func (s *Store) prepareAll(ctx context.Context, in []store.Append) (*appending, 
 			return nil, mail.NewError(mail.CodeInvalid, "the message is not staged")
 		}
 		p.staged = append(p.staged, st)
+		p.ids = append(p.ids, bson.ObjectID(newID[mail.MessageID](s)))
 	}
 	if err := parallel(len(in), func(i int) (err error) {
 		p.made[i], err = s.prepare(ctx, p.staged[i], in[i].Prefix)
@@ -144,9 +150,9 @@ func (s *Store) appendPrepared(ctx context.Context, acct mail.AccountID, mbox ma
 	arrivals := make([]*arrival, len(in))
 	box := mailboxOf(r.box)
 	for i := range in {
-		arrivals[i] = s.arrivalOf(acct, box, &in[i], p.made[i], p.threads[i])
+		arrivals[i] = s.arrivalOf(acct, box, &in[i], p.made[i], p.ids[i], p.threads[i])
 	}
-	if err := s.arrive(ctx, acct, mbox, r, arrivals); err != nil {
+	if err := s.arrive(ctx, acct, mbox, r, arrivals, s.dropReferences); err != nil {
 		return nil, err
 	}
 	rows := make([]journalRow, len(in))
@@ -179,8 +185,7 @@ func (s *Store) release(ctx context.Context, made []*prepared) {
 }
 
 // arrivalOf makes the document of a message that is appended.
-func (s *Store) arrivalOf(acct mail.AccountID, box *mail.Mailbox, in *store.Append, p *prepared, thread bson.ObjectID) *arrival {
-	id := bson.ObjectID(newID[mail.MessageID](s))
+func (s *Store) arrivalOf(acct mail.AccountID, box *mail.Mailbox, in *store.Append, p *prepared, id, thread bson.ObjectID) *arrival {
 	now := s.o.Now()
 	h := &hotMessage{
 		HotRow: mail.HotRow{Flags: in.Flags}, ID: id, Root: id, Mailbox: oid(box.ID), Thread: thread, IDate: in.InternalDate,
@@ -325,7 +330,7 @@ func (a *arrival) document() bson.D {
 // arrive inserts messages under the numbers of a reservation. A reader waits for them as long as Options.Lease; what is
 // not known to be there by then gets new numbers, before anybody is told of the old ones. Either all of them are there
 // when it returns, or none, or the error says that it is not known.
-func (s *Store) arrive(ctx context.Context, acct mail.AccountID, mbox mail.MailboxID, r *reservation, in []*arrival) error {
+func (s *Store) arrive(ctx context.Context, acct mail.AccountID, mbox mail.MailboxID, r *reservation, in []*arrival, as countedAs) error {
 	for i, a := range in {
 		a.hot.UID, a.hot.ModSeq = r.uid+mail.UID(i), r.modSeq
 	}
@@ -340,12 +345,12 @@ func (s *Store) arrive(ctx context.Context, acct mail.AccountID, mbox mail.Mailb
 		}
 	}
 	if err != nil && errors.Is(err, store.ErrOutcomeUnknown) {
-		s.later(func(ctx context.Context) error { return s.settleArrivals(ctx, acct, in) })
+		s.later(func(ctx context.Context) error { return s.settleArrivals(ctx, acct, in, as) })
 		return writeError("store the message", err)
 	}
 	if err != nil {
 		if uerr := s.removeArrivals(ctx, in); uerr != nil {
-			s.later(func(ctx context.Context) error { return s.settleArrivals(ctx, acct, in) })
+			s.later(func(ctx context.Context) error { return s.settleArrivals(ctx, acct, in, as) })
 			return mail.WrapError(mail.CodeUnavailable, "the mail store is not available", fmt.Errorf("%w: store the message: %w", store.ErrOutcomeUnknown, err))
 		}
 		return readError("store the message", err)
@@ -433,9 +438,12 @@ func (s *Store) removeArrivals(ctx context.Context, in []*arrival) error {
 }
 
 // settleArrivals finds out what came of an insert whose outcome was not known, when the database answers again. Where not
-// all are there those that are stay: they are whole messages, and a client was told that it may be so. What was counted
-// for the others is taken back.
-func (s *Store) settleArrivals(ctx context.Context, acct mail.AccountID, in []*arrival) error {
+// all are there those that are stay: they are whole messages, and a client was told that it may be so. References of the
+// others are given back; octets are settled by who has counted them.
+func (s *Store) settleArrivals(ctx context.Context, acct mail.AccountID, in []*arrival, as countedAs) error {
+	if err := pause(ctx, s.still()); err != nil { // an insert may be on its way in the server
+		return err
+	}
 	ids := make(bson.A, 0, len(in))
 	for _, a := range in {
 		ids = append(ids, a.hot.ID)
@@ -453,14 +461,29 @@ func (s *Store) settleArrivals(ctx context.Context, acct mail.AccountID, in []*a
 		there[m.ID] = true
 		s.log(ctx, existsRow(acct, m, 0, nil))
 	}
-	var octets int64
 	var refs []references
 	for _, a := range in {
 		if !there[a.hot.ID] {
-			octets += a.hot.Counted
 			refs = append(refs, a.refs)
 		}
 	}
-	s.refund(ctx, acct, octets)
-	return s.dropReferences(ctx, refs...)
+	return as(ctx, refs...)
+}
+
+// settleLater settles a charge of which it is not known whether its messages are there, when the database answers again.
+func (s *Store) settleLater(c *charge) {
+	e := openEntry{member: c.member, octets: c.octets, ids: c.ids, at: s.o.Now(), made: true}
+	s.later(func(ctx context.Context) error {
+		if err := pause(ctx, s.still()); err != nil { // see settleArrivals
+			return err
+		}
+		ok, err := s.settleEntry(ctx, c.user, e)
+		if err == nil && !ok {
+			err = s.settleByCount(ctx, c.user, []string{c.member})
+		}
+		if err == nil {
+			s.ledger.end(c.seq)
+		}
+		return err
+	})
 }

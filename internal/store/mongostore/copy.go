@@ -93,6 +93,7 @@ func (s *Store) Copy(ctx context.Context, acct mail.AccountID, from, to mail.Mai
 	for _, batch := range batches(msgs) {
 		if err := c.batch(ctx, batch); err != nil {
 			if errors.Is(err, store.ErrOutcomeUnknown) {
+				s.doubtCharge(ch)
 				return nil, err
 			}
 			c.takeBack(ctx)
@@ -100,7 +101,7 @@ func (s *Store) Copy(ctx context.Context, acct mail.AccountID, from, to mail.Mai
 			return nil, err
 		}
 	}
-	s.refund(ctx, acct, octets-c.octets) // of messages that went meanwhile
+	s.settle(ctx, ch, octets-c.octets) // of messages that went meanwhile
 	return res, nil
 }
 
@@ -138,7 +139,7 @@ func (c *copying) batch(ctx context.Context, msgs []*hotMessage) error {
 	for i := range in {
 		arrivals[i] = in[i].arrival
 	}
-	if err := s.arrive(ctx, c.acct, c.to, r, arrivals); err != nil {
+	if err := s.arrive(ctx, c.acct, c.to, r, arrivals, s.undoReferences); err != nil {
 		if !errors.Is(err, store.ErrOutcomeUnknown) {
 			s.uncountCopies(ctx, refs)
 		}

@@ -64,7 +64,7 @@ func (s *Store) Expunge(ctx context.Context, acct mail.AccountID, mbox mail.Mail
 func archivable(m *hotMessage) bool { return !m.Flags.Has(mail.Draft) && !m.Copied }
 
 func (s *Store) expungeBatch(ctx context.Context, acct mail.AccountID, mbox mail.MailboxID, msgs []*hotMessage, refs map[mail.UID]references, lock *boxLock, res *store.ExpungeResult) error {
-	n := &note{Op: bson.NewObjectID(), At: s.o.Now(), UIDs: rangesOf(setOfMessages(msgs))}
+	n := &note{Op: bson.NewObjectID(), Node: s.ledger.node, At: s.o.Now(), UIDs: rangesOf(setOfMessages(msgs))}
 	r, err := s.reserve(ctx, acct, mbox, 0, len(msgs), n)
 	if err != nil {
 		return err
@@ -99,13 +99,15 @@ func (s *Store) expungeBatch(ctx context.Context, acct mail.AccountID, mbox mail
 			free = append(free, ref)
 		}
 	}
-	s.refund(ctx, acct, octets)
+	refunded := s.refund(ctx, acct, octets)
 	s.log(ctx, rows...)
 	if err := s.dropReferences(ctx, free...); err != nil {
 		s.o.Logger.Warn("attachments of expunged messages stay counted", "mailbox", mbox, "error", err)
 	}
 	s.tellCounters(ctx, mbox, c)
-	s.dropNote(ctx, oid(mbox), n)
+	if refunded { // else the note is what says that octets are to be taken off
+		s.dropNote(ctx, oid(mbox), n)
+	}
 	return nil
 }
 
@@ -193,7 +195,7 @@ func (s *Store) remove(ctx context.Context, acct mail.AccountID, mbox mail.Mailb
 	if deleted != int64(len(msgs)) {
 		// A lost answer, or a WildDuck node that removes without the lock: then it counts what it removed as well.
 		s.o.Logger.Info("others removed a part of the messages", "mailbox", mbox, "of", len(msgs), "deleted", deleted)
-		s.later(func(ctx context.Context) error { _, _, err := s.RecountQuota(ctx, acct); return err })
+		s.recountLater(oid(acct))
 	}
 	return gone, s.step("deleted")
 }
@@ -246,8 +248,16 @@ func (s *Store) expireBatch(ctx context.Context, acct mail.AccountID, mbox mail.
 	if err := s.archive(ctx, mbox, keep); err != nil {
 		return err
 	}
+	// No note can be made where there is no mailbox: an entry says that octets are to be taken off.
+	c, err := s.charge(ctx, acct, 0, false, 0)
+	if err != nil && !accountGone(err) {
+		return err
+	}
 	gone, err := s.remove(ctx, acct, mbox, msgs, &boxLock{})
 	if err != nil {
+		if c != nil {
+			s.doubtCharge(c)
+		}
 		return err
 	}
 	var octets int64
@@ -261,6 +271,8 @@ func (s *Store) expireBatch(ctx context.Context, acct mail.AccountID, mbox mail.
 			free = append(free, refs[m.UID])
 		}
 	}
-	s.refund(ctx, acct, octets)
+	if c != nil {
+		s.settle(ctx, c, octets)
+	}
 	return s.dropReferences(ctx, free...)
 }

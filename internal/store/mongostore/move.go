@@ -136,7 +136,7 @@ func (m *moving) batch(ctx context.Context, msgs []*hotMessage) error {
 	if err != nil || len(in) == 0 {
 		return err
 	}
-	n := &note{Op: bson.NewObjectID(), At: s.o.Now(), To: oid(m.to)}
+	n := &note{Op: bson.NewObjectID(), Node: s.ledger.node, At: s.o.Now(), To: oid(m.to)}
 	for _, r := range in {
 		n.UIDs = append(n.UIDs, noteRange{int64(r.source.UID), int64(r.source.UID)})
 	}
@@ -152,7 +152,7 @@ func (m *moving) batch(ctx context.Context, msgs []*hotMessage) error {
 	for i, r := range in {
 		arrivals[i] = r.arrival
 	}
-	if err := s.arrive(ctx, m.acct, m.to, target, arrivals); err != nil {
+	if err := s.arrive(ctx, m.acct, m.to, target, arrivals, notCounted); err != nil {
 		return err
 	}
 	if in, err = m.mine(ctx, in); err != nil {
@@ -165,6 +165,9 @@ func (m *moving) batch(ctx context.Context, msgs []*hotMessage) error {
 	s.dropNote(ctx, oid(m.from), n)
 	return nil
 }
+
+// notCounted is for copies of a move: their references are those of the originals.
+func notCounted(context.Context, ...references) error { return nil }
 
 // mine leaves out the messages that another has moved at the same time: where their copies are not here.
 func (m *moving) mine(ctx context.Context, in []*replica) ([]*replica, error) {

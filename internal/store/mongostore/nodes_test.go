@@ -29,6 +29,8 @@ type cluster struct {
 	acct  mail.AccountID
 	boxes []mail.MailboxID
 	n     atomic.Int64 // of messages made
+	// copies says that a message may be there twice.
+	copies bool
 }
 
 func newCluster(t testing.TB, nodes int, paths ...string) *cluster {
@@ -40,6 +42,9 @@ func newCluster(t testing.TB, nodes int, paths ...string) *cluster {
 	c.account("user", paths...)
 	return c
 }
+
+// hasty is a node that judges soon what others have left.
+func hasty(o *Options) { o.patient, o.Timeout, o.Dead = 10*time.Second, testLease, 3*testLease }
 
 // sibling is a cluster of the same nodes with another account.
 func (c *cluster) sibling(t testing.TB, name string, paths ...string) *cluster {
@@ -72,8 +77,9 @@ func (c *cluster) account(name string, paths ...string) {
 }
 
 // node adds a node.
-func (c *cluster) node() *Store {
-	s := reopenStore(c.TB, c.uri, func(o *Options) { o.Lease = testLease })
+func (c *cluster) node(change ...func(*Options)) *Store {
+	change = append([]func(*Options){func(o *Options) { o.Lease = testLease }}, change...)
+	s := reopenStore(c.TB, c.uri, change...)
 	c.nodes = append(c.nodes, s)
 	return s
 }
@@ -81,11 +87,18 @@ func (c *cluster) node() *Store {
 // victim is a node that a test stops in the middle of a change: it is never closed, as if it had died.
 func (c *cluster) victim(step string, nth int) (s *Store, stopped <-chan struct{}) {
 	c.Helper()
-	s, err := Open(context.Background(), Options{URI: c.uri, Logger: testLogger(c.TB), Lease: testLease})
+	at := make(chan struct{})
+	s, err := Open(context.Background(), Options{URI: c.uri, Logger: testLogger(c.TB), Lease: testLease, Dead: 3 * testLease, asleep: func() bool {
+		select {
+		case <-at:
+			return true
+		default:
+			return false
+		}
+	}})
 	if err != nil {
 		c.Fatal(err)
 	}
-	at := make(chan struct{})
 	var seen atomic.Int32
 	s.hook = func(name string) error {
 		if name == step && seen.Add(1) == int32(nth) {
@@ -279,7 +292,7 @@ func (c *cluster) sound() {
 	for _, doc := range docs {
 		sum += integer(doc.Lookup("size"))
 		key := fmt.Sprint(doc.Lookup("mailbox").ObjectID(), integer(doc.Lookup("uid")))
-		if id := text(doc.Lookup("msgid")); uids[key] || ids[id] {
+		if id := text(doc.Lookup("msgid")); uids[key] || ids[id] && !c.copies {
 			c.Errorf("message %s, or UID %s, is there twice", id, key)
 		} else {
 			uids[key], ids[id] = true, true
@@ -494,8 +507,8 @@ func TestNodeDies(t *testing.T) {
 		run   func(c *cluster, s *Store)
 	}
 	ctx := context.Background()
-	all := newCluster(t, 1)
-	all.nodes[0].o.Timeout = testLease // so that what is left is judged soon
+	all := &cluster{TB: t, uri: testserver.Mongo(t)}
+	all.node(hasty)
 	for _, ch := range []change{
 		{"append", []string{"charge", "charged", "reserve", "reserved", "insert", "inserted", "journal"}, func(c *cluster, s *Store) {
 			_, _ = c.append(s, c.boxes[0], 2)
@@ -503,17 +516,21 @@ func TestNodeDies(t *testing.T) {
 		{"flags", []string{"reserve", "reserved", "flags", "flagged", "journal", "done"}, func(c *cluster, s *Store) {
 			_, _ = s.UpdateFlags(ctx, c.acct, c.boxes[0], store.FlagUpdate{UIDs: mail.AllUIDs(), Flags: mail.NewFlags(mail.Seen)})
 		}},
-		{"expunge", []string{"reserve", "reserved", "archive", "archived", "delete", "charge", "journal"}, func(c *cluster, s *Store) {
+		{"expunge", []string{"reserve", "reserved", "archive", "archived", "delete", "refund", "journal"}, func(c *cluster, s *Store) {
 			_, _ = s.Expunge(ctx, c.acct, c.boxes[0], mail.UIDSet{{First: 2, Last: 3}}, false)
 		}},
 		{"move", []string{"reserve", "reserved", "insert", "inserted", "delete", "journal"}, func(c *cluster, s *Store) {
 			_, _ = s.Move(ctx, c.acct, c.boxes[0], c.boxes[1], mail.UIDSet{{First: 2, Last: 3}})
+		}},
+		{"copy", []string{"charge", "charged", "reserved", "insert", "inserted", "journal", "settle"}, func(c *cluster, s *Store) {
+			_, _ = s.Copy(ctx, c.acct, c.boxes[0], c.boxes[1], mail.UIDSet{{First: 2, Last: 3}}, 0)
 		}},
 	} {
 		for _, step := range ch.steps {
 			t.Run(ch.name+"/"+step, func(t *testing.T) {
 				t.Parallel()
 				c := all.sibling(t, ch.name+step, "a")
+				c.copies = ch.name == "copy"
 				nodeDies(c, step, func(s *Store) { ch.run(c, s) })
 			})
 		}
@@ -573,10 +590,16 @@ func (c *cluster) settled(observers []*observer) {
 			c.Error(err)
 		}
 	}
-	if _, _, err := c.nodes[0].RecountQuota(context.Background(), c.acct); err != nil {
-		c.Error(err)
-	}
+	c.balance()
 	c.sound()
+}
+
+// balance waits until the quota is right, which the nodes see to.
+func (c *cluster) balance() {
+	c.Helper()
+	for end := time.Now().Add(30 * time.Second); !c.balanced() && time.Now().Before(end); {
+		time.Sleep(50 * time.Millisecond)
+	}
 }
 
 // untold returns what event streams have not been told yet.

@@ -32,6 +32,9 @@ type Options struct {
 	// it goes past; 3 s when zero. Messages that come after another one is stored are seen at most that much later when its
 	// writer dies.
 	Lease time.Duration
+	// Dead is how long a node may be silent before the others take it for dead and settle what it has left; 1 min when zero.
+	// It is longer than a charge to a quota and a change of a mailbox take.
+	Dead time.Duration
 	// Wait is how long Open waits for the databases; it tries once when zero.
 	Wait time.Duration
 
@@ -49,6 +52,8 @@ type Options struct {
 	Now    func() time.Time
 
 	monitor *event.CommandMonitor // for tests
+	asleep  func() bool           // for tests: the node does not beat
+	patient time.Duration         // for tests: what the driver waits, where that is not Timeout
 }
 
 // Locks are leases that all nodes share.
@@ -93,6 +98,9 @@ func (o *Options) setDefaults() {
 	}
 	if o.Lease == 0 {
 		o.Lease = 3 * time.Second
+	}
+	if o.Dead == 0 {
+		o.Dead = time.Minute
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)

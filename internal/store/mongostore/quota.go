@@ -13,33 +13,18 @@ import (
 // recountPause is the time between two countings that must agree.
 const recountPause = 200 * time.Millisecond
 
-// RecountQuota sets storageUsed to the sum of the sizes of the account's messages, where the two differ. A message on
-// its way is in storageUsed before it is among the messages: the difference counts only when two countings with a pause
-// between them find the same, and storageUsed is changed only if it still is what was read.
+// RecountQuota sets storageUsed to the sum of the sizes of the account's messages, where the two differ; see recount.
 func (s *Store) RecountQuota(ctx context.Context, id mail.AccountID) (before, after int64, err error) {
 	done, err := s.enter(ctx, "RecountQuota")
 	if err != nil {
 		return 0, 0, err
 	}
 	defer done()
-	return s.recount(ctx, id, recountPause)
+	return s.recount(ctx, id, recountPause, nil)
 }
 
 func neverStill() error {
 	return mail.WrapError(mail.CodeUnavailable, "the account is changed by many at a time", errors.New("RecountQuota: it never stood still"))
-}
-
-// setUsed sets storageUsed unless it is no longer what it was.
-func (s *Store) setUsed(ctx context.Context, user bson.Raw, was bson.RawValue, sum int64) (bool, error) {
-	change := &docChange{}
-	if err := change.member("storageUsed", absent{}, numberOf(sum)); err != nil {
-		return false, err
-	}
-	now, err := updateGuarded(ctx, s.users(), user, []string{"storageUsed"}, change)
-	if err == nil && now != nil {
-		s.o.Logger.Info("storage used was counted anew", "account", user.Lookup("_id").ObjectID().Hex(), "was", integer(was), "is", sum)
-	}
-	return now != nil, writeError("set the storage used", err)
 }
 
 // sumSizes adds up the messages of an account, as WildDuck does it.

@@ -2,6 +2,8 @@ package mongostore
 
 import (
 	"context"
+	"errors"
+	"slices"
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
@@ -9,72 +11,141 @@ import (
 	"mallard/internal/mail"
 )
 
+// still is the time between two countings that must agree: longer than others need from counting a message to storing it.
+func (s *Store) still() time.Duration { return max(s.o.Lease, s.o.Timeout) }
+
 // recountLater counts what an account uses anew, once what is under way has had its time. It is for changes of which it
-// cannot be known any more whether they were counted: an outage longer than the ids of changes are kept.
+// cannot be known any more whether they were counted. When this node ends before, others do it.
 func (s *Store) recountLater(user bson.ObjectID) {
-	s.mu.Lock()
-	known := s.doubtful[user]
-	s.doubtful[user] = true
-	s.mu.Unlock()
-	if known {
+	if !s.ledger.doubt(user) {
 		return
 	}
-	still := max(s.o.Lease, s.o.Timeout) // longer than a message is counted before it is there
 	s.later(func(ctx context.Context) error {
-		if err := pause(ctx, still); err != nil {
+		if err := s.beSeen(ctx); err != nil { // so that others know of it
 			return err
 		}
-		s.forgetDoubt(user) // what becomes doubtful from now on is a reason to count once more
-		_, _, err := s.recount(ctx, mail.AccountID(user), still)
-		if mail.CodeOf(err) == mail.CodeNoAccount {
-			return nil
+		if err := pause(ctx, s.still()); err != nil {
+			return err
 		}
-		return err
+		_, _, err := s.recount(ctx, mail.AccountID(user), s.still(), nil)
+		if err != nil && !accountGone(err) {
+			return err
+		}
+		s.ledger.trust(user)
+		return nil
 	})
 }
 
-func (s *Store) forgetDoubt(user bson.ObjectID) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.doubtful, user)
+// sample is one counting: what is counted, without messages on their way, and what the messages have.
+type sample struct {
+	used bson.RawValue // storageUsed as it stands
+	open int64         // octets of messages on their way
+	sum  int64
 }
 
-// full reports whether a list of the last changes may have lost some.
-func full(charges bson.RawValue) bool {
-	list, ok := charges.ArrayOK()
-	if !ok {
-		return false
-	}
-	values, err := list.Values()
-	return err != nil || len(values) >= maxCharges
-}
+func (m *sample) excess() int64 { return integer(m.used) - m.open - m.sum }
 
-// recount is RecountQuota with the pause between two countings that must agree.
-func (s *Store) recount(ctx context.Context, id mail.AccountID, still time.Duration) (before, after int64, err error) {
-	var last [2]int64
-	for i := range maxAttempts {
-		doc, err := s.userDoc(ctx, bson.E{Key: "_id", Value: oid(id)})
-		if err != nil {
+// recount takes off storageUsed what it has in excess of the messages, and returns what it was and is. The excess is the
+// same however many messages come and go meanwhile, as far as that takes no longer than the pause between two countings:
+// so two that agree are enough, on an account that is never still as well. vain are members of users, entries of charges
+// that nobody will settle: they go with it.
+func (s *Store) recount(ctx context.Context, id mail.AccountID, still time.Duration, vain []string) (before, after int64, err error) {
+	var last *sample
+	for range maxAttempts {
+		m, err := s.sample(ctx, oid(id), vain)
+		switch {
+		case errors.Is(err, errOpen):
+		case err != nil:
 			return 0, 0, err
-		}
-		used := doc.Lookup("storageUsed")
-		sum, err := s.sumSizes(ctx, oid(id))
-		if err != nil {
-			return 0, 0, err
-		}
-		if integer(used) == sum {
-			return sum, sum, nil
-		}
-		if now := [2]int64{integer(used), sum}; i > 0 && now == last {
-			if done, err := s.setUsed(ctx, doc, used, sum); done || err != nil {
-				return now[0], sum, err
+		case m.excess() == 0 && len(vain) == 0:
+			return integer(m.used), integer(m.used), nil
+		case last != nil && m.excess() == last.excess():
+			done, err := s.correct(ctx, oid(id), m, vain)
+			if err != nil {
+				return 0, 0, err
 			}
-		} else {
-			last = now
+			if done {
+				return integer(m.used), integer(m.used) - m.excess(), nil
+			}
+			continue // it was changed just now; what it has in excess is the same
+		default:
+			last = m
 		}
 		if err := pause(ctx, still); err != nil {
 			return 0, 0, err
 		}
 	}
 	return 0, 0, neverStill()
+}
+
+// sample counts once. errOpen says that something happened meanwhile that makes it worthless.
+func (s *Store) sample(ctx context.Context, user bson.ObjectID, vain []string) (*sample, error) {
+	before, err := s.userDoc(ctx, bson.E{Key: "_id", Value: user})
+	if err != nil {
+		return nil, err
+	}
+	entries := slices.DeleteFunc(openEntries(before), func(e openEntry) bool { return !e.made || slices.Contains(vain, e.member) })
+	open, err := s.onTheirWay(ctx, user, entries)
+	if err != nil {
+		return nil, err
+	}
+	m := &sample{used: before.Lookup("storageUsed")}
+	if m.sum, err = s.sumSizes(ctx, user); err != nil {
+		return nil, err
+	}
+	still, err := s.onTheirWay(ctx, user, open)
+	if err != nil {
+		return nil, err
+	}
+	after, err := s.userDoc(ctx, bson.E{Key: "_id", Value: user})
+	if err != nil {
+		return nil, err
+	}
+	if len(still) != len(open) || integer(after.Lookup("storageUsed")) != integer(m.used) {
+		return nil, errOpen
+	}
+	for _, e := range open {
+		m.open += e.octets
+	}
+	return m, nil
+}
+
+// onTheirWay are the entries of which no message is there yet.
+func (s *Store) onTheirWay(ctx context.Context, user bson.ObjectID, entries []openEntry) (out []openEntry, err error) {
+	for _, e := range entries {
+		if e.octets == 0 && len(e.ids) == 0 {
+			return nil, errOpen // messages are being removed
+		}
+		fate, err := s.fateOf(ctx, user, e)
+		if err != nil {
+			return nil, err
+		}
+		switch {
+		case fate == fateAbsent:
+			out = append(out, e)
+		case fate == fateUnclear && s.o.Now().Sub(e.at) < journalLife:
+			return nil, errOpen // a part of them is there
+		}
+	}
+	return out, nil
+}
+
+// correct takes off storageUsed what it has in excess, unless it has changed, with the entries that this settles.
+func (s *Store) correct(ctx context.Context, user bson.ObjectID, m *sample, vain []string) (bool, error) {
+	if m.excess() != 0 {
+		var was any // also where it is missing
+		if m.used.Type != 0 {
+			was = m.used
+		}
+		done, err := s.apply(ctx, &change{op: bson.NewObjectID(), user: user, delta: -m.excess()}, bson.E{Key: "storageUsed", Value: was})
+		if err != nil || !done {
+			return false, writeError("set the storage used", err)
+		}
+		s.o.Logger.Info("storage used was counted anew", "account", user.Hex(), "was", integer(m.used), "is", integer(m.used)-m.excess())
+	}
+	if len(vain) == 0 {
+		return true, nil
+	}
+	_, err := s.users().UpdateOne(ctx, bson.D{{Key: "_id", Value: user}}, bson.D{{Key: "$unset", Value: unsetOf(vain)}})
+	return err == nil, readError("settle charges", err)
 }

@@ -2,12 +2,16 @@ package mongostore
 
 import (
 	"context"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 
 	"mallard/internal/mail"
+
+	"mallard/internal/testserver"
 	"mallard/internal/testserver/faultproxy"
 )
 
@@ -42,7 +46,9 @@ func TestTakenBackTwice(t *testing.T) {
 	s := f.s
 	acct := newAccount(t, s, "jane").ID
 	f.proxy.Fail(1, faultproxy.Fault{Where: faultproxy.Answer})
-	s.uncharge(context.Background(), &charge{op: bson.NewObjectID(), user: oid(acct), delta: 1000})
+	vain := &charge{user: oid(acct), octets: 1000}
+	vain.seq, vain.member = s.ledger.begin()
+	s.uncharge(context.Background(), vain)
 	if !f.proxy.Fired() {
 		t.Fatal("nothing was lost")
 	}
@@ -65,4 +71,186 @@ func waitUsed(t *testing.T, s *Store, acct mail.AccountID, want int64) {
 			t.Fatalf("%d octets are counted, want %d", used, want)
 		}
 	}
+}
+
+// What a killed node has counted in vain is taken off by one that starts later, when no node lives meanwhile, and by one that
+// lives, on an account that is never still. What it has stored stays counted, wherever the message has gone since.
+func TestDeadNodesCharges(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	c := &cluster{TB: t, uri: testserver.Mongo(t)}
+	c.node(hasty)
+	c.account("user", "a")
+	inbox, other := c.boxes[0], c.boxes[1]
+	victim, err := Open(ctx, Options{URI: c.uri, Logger: testLogger(t), Lease: testLease, Dead: 3 * testLease, asleep: func() bool { return true }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { victim.stop(); _ = victim.disconnect() })
+	stored := c.fill(victim, inbox, 4)
+	if _, err := c.nodes[0].Expunge(ctx, c.acct, inbox, mail.UIDSet{{First: stored[0].UID, Last: stored[0].UID}}, false); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.nodes[0].Move(ctx, c.acct, inbox, other, mail.UIDSet{{First: stored[1].UID, Last: stored[1].UID}}); err != nil {
+		t.Fatal(err)
+	}
+	for _, ids := range [][]bson.ObjectID{nil, {bson.NewObjectID()}, {bson.NewObjectID(), bson.ObjectID(stored[2].ID)}} {
+		if _, err := victim.charge(ctx, c.acct, 1000, false, 0, ids...); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// WildDuck and a node that lives go on with the account.
+	var busy sync.WaitGroup
+	var done atomic.Bool
+	busy.Go(func() {
+		for !done.Load() {
+			if err := c.wildduck(c.nodes[0], inbox, 20*time.Millisecond, true); err != nil {
+				t.Error(err)
+				return
+			}
+			c.fill(c.nodes[0], inbox, 1)
+			time.Sleep(100 * time.Millisecond)
+		}
+	})
+	late := c.node(hasty)
+	for end := time.Now().Add(40 * time.Second); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
+		if count(t, late.nodes(), bson.D{{Key: "_id", Value: victim.ledger.node}}) == 0 {
+			break
+		}
+	}
+	done.Store(true)
+	busy.Wait()
+	c.sound()
+	if n := count(t, late.nodes(), bson.D{}); n != 1 {
+		t.Errorf("%d nodes are known, want the one that counts", n)
+	}
+	user, err := late.userDoc(ctx, bson.E{Key: "_id", Value: oid(c.acct)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range openEntries(user) {
+		if e.node == victim.ledger.node {
+			t.Errorf("an entry is left: %+v", e)
+		}
+	}
+}
+
+// A node that was taken for dead wrongly counts again what others have taken back, when it stores the message after all.
+func TestNotDead(t *testing.T) {
+	t.Parallel()
+	c := &cluster{TB: t, uri: testserver.Mongo(t)}
+	slow := c.node(func(o *Options) { o.Dead = 3 * testLease; o.asleep = func() bool { return true } })
+	c.account("user")
+	at, on := make(chan struct{}), make(chan struct{})
+	slow.hook = func(step string) error {
+		if step == "insert" {
+			close(at)
+			<-on
+		}
+		return nil
+	}
+	var work sync.WaitGroup
+	work.Go(func() {
+		if _, err := c.append(slow, c.boxes[0], 1); err != nil {
+			t.Error(err)
+		}
+	})
+	<-at
+	slow.pulse.mu.Lock()
+	slow.pulse.sent = longAgo() // as if the machine had been suspended
+	slow.pulse.mu.Unlock()
+	other := c.node(hasty)
+	for end := time.Now().Add(30 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+		if used, err := other.Account(context.Background(), c.acct); err != nil || used.StorageUsed == 0 {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatal("nobody has taken the octets back")
+		}
+	}
+	close(on)
+	work.Wait()
+	c.sound()
+}
+
+// A node that ends leaves no row, and no entries; one that ends with something left to do leaves that to the others, which
+// do it at once.
+func TestSignOff(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	c := newCluster(t, 1)
+	open := func() *Store {
+		s, err := Open(ctx, Options{URI: c.uri, Logger: testLogger(t), Lease: testLease})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	s := open()
+	c.fill(s, c.boxes[0], 2)
+	if n := count(t, s.nodes(), bson.D{{Key: "_id", Value: s.ledger.node}}); n != 1 {
+		t.Errorf("a node that counts has %d rows", n)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if n := count(t, c.nodes[0].nodes(), bson.D{{Key: "_id", Value: s.ledger.node}}); n != 0 {
+		t.Errorf("a node that has ended has %d rows", n)
+	}
+	user, err := c.nodes[0].userDoc(ctx, bson.E{Key: "_id", Value: oid(c.acct)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if left := openEntries(user); len(left) != 0 {
+		t.Errorf("entries are left: %+v", left)
+	}
+
+	s = open()
+	vain, err := s.charge(ctx, c.acct, 1000, false, 0, bson.NewObjectID())
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.settleLater(vain) // it does not come to that
+	if _, err := s.users().UpdateOne(ctx, bson.D{{Key: "_id", Value: oid(c.acct)}}, bson.D{{Key: "$inc", Value: bson.D{{Key: "storageUsed", Value: 77}}}}); err != nil {
+		t.Fatal(err)
+	}
+	s.recountLater(oid(c.acct)) // nor to this
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if n := count(t, c.nodes[0].nodes(), bson.D{{Key: "_id", Value: s.ledger.node}, {Key: nodeEnded, Value: true}}); n != 1 {
+		t.Errorf("a node that has ended with something to do has %d rows", n)
+	}
+	c.node(func(o *Options) { o.patient, o.Timeout, o.Dead = 10*time.Second, testLease, beatsPerDeath*testLease })
+	c.balance()
+	c.sound()
+}
+
+// Counting anew does not take messages on their way for octets in vain, nor those that are being removed.
+func TestRecountOnTheWay(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	c := newCluster(t, 1)
+	s := c.nodes[0]
+	at, on := make(chan struct{}), make(chan struct{})
+	s.hook = func(step string) error {
+		if step == "insert" {
+			close(at)
+			<-on
+		}
+		return nil
+	}
+	var work sync.WaitGroup
+	work.Go(func() {
+		if _, err := c.append(s, c.boxes[0], 1); err != nil {
+			t.Error(err)
+		}
+	})
+	<-at
+	if before, after, err := c.node().RecountQuota(ctx, c.acct); err != nil || before != after || before == 0 {
+		t.Errorf("a message on its way: %d octets, then %d, %v", before, after, err)
+	}
+	close(on)
+	work.Wait()
+	c.sound()
 }

@@ -109,6 +109,21 @@ const claimTime = time.Minute
 
 // oldNotes are the notes of changes in a mailbox that should be complete by now.
 func (s *Store) oldNotes(box bson.Raw) (out []note) {
+	for _, n := range notesOf(box) {
+		if s.old(n) {
+			out = append(out, n)
+		}
+	}
+	return out
+}
+
+// old reports whether a change should be complete by now.
+func (s *Store) old(n note) bool {
+	return s.o.Now().Sub(n.At) > 2*(s.o.Timeout+s.o.Lease) && s.o.Now().Sub(n.Claimed) > claimTime
+}
+
+// notesOf are the notes in a mailbox.
+func notesOf(box bson.Raw) (out []note) {
 	array, ok := box.Lookup(memberMallard, keyNotes).ArrayOK()
 	if !ok {
 		return nil
@@ -119,7 +134,7 @@ func (s *Store) oldNotes(box bson.Raw) (out []note) {
 	}
 	for _, v := range values {
 		var n note
-		if v.Unmarshal(&n) == nil && s.o.Now().Sub(n.At) > 2*(s.o.Timeout+s.o.Lease) && s.o.Now().Sub(n.Claimed) > claimTime {
+		if v.Unmarshal(&n) == nil {
 			out = append(out, n)
 		}
 	}
@@ -233,7 +248,7 @@ func (s *Store) repairNote(ctx context.Context, acct mail.AccountID, mbox mail.M
 	if err := s.tellExpunged(ctx, acct, mbox, missing); err != nil {
 		return err
 	}
-	if _, _, err := s.RecountQuota(ctx, acct); err != nil {
+	if _, _, err := s.recount(ctx, acct, s.still(), nil); err != nil && !accountGone(err) {
 		return err
 	}
 	s.dropNote(ctx, oid(mbox), &n)

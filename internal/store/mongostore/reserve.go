@@ -23,6 +23,7 @@ const maxNotes = 16
 // complete it. It is written by the update that hands out the numbers.
 type note struct {
 	Op   bson.ObjectID `bson:"op"`
+	Node bson.ObjectID `bson:"node,omitempty"` // whose change it is
 	At   time.Time     `bson:"at"`
 	UIDs []noteRange   `bson:"uids"`
 	To   bson.ObjectID `bson:"to,omitempty"` // of a move: where to

@@ -216,7 +216,12 @@ func (r *restoring) store(ctx context.Context) error {
 		r.counted.came(arrivals[i].hot)
 	}
 	err = r.s.insertArrivals(ctx, time.Now().Add(r.s.o.Timeout), arrivals)
-	if err != nil && !outcomeUnknown(err) {
+	switch {
+	case err == nil:
+		r.s.settle(ctx, c, 0)
+	case outcomeUnknown(err):
+		r.s.doubtCharge(c)
+	default:
 		r.s.uncharge(ctx, c)
 		r.s.release(ctx, r.made)
 	}
@@ -242,7 +247,7 @@ func (s *Store) restoreThread(ctx context.Context, acct mail.AccountID, m *store
 
 // arrival is the document of a message with everything that it had.
 func (r *restoring) arrival(m *store.Restored, p *prepared) *arrival {
-	a := r.s.arrivalOf(r.acct, r.box, &store.Append{Flags: m.Flags, InternalDate: m.InternalDate, MetaData: m.MetaData, Info: m.Info}, p, oid(m.ThreadID))
+	a := r.s.arrivalOf(r.acct, r.box, &store.Append{Flags: m.Flags, InternalDate: m.InternalDate, MetaData: m.MetaData, Info: m.Info}, p, oid(m.ID), oid(m.ThreadID))
 	a.hot.ID, a.hot.Root, a.hot.UID, a.hot.ModSeq, a.hot.Junk = oid(m.ID), oid(m.EmailID), m.UID, m.ModSeq, m.Junk
 	doc := bson.D{{Key: "root", Value: oid(m.EmailID)}}
 	for _, e := range a.doc {

@@ -1,6 +1,7 @@
 package mongostore
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -10,7 +11,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 	"go.mongodb.org/mongo-driver/v2/mongo/readpref"
@@ -47,8 +47,10 @@ type Store struct {
 	background  sync.WaitGroup
 	leftOver    atomic.Int32
 	authLogKept atomic.Pointer[authLogSetting]
-	// doubtful are accounts that are to be counted anew; mu guards it.
-	doubtful map[bson.ObjectID]bool
+
+	// ledger are the charges that are not done, pulse says when others last heard of this node.
+	ledger ledger
+	pulse  pulse
 
 	// hook is called between the writes of a change; tests interrupt it there.
 	hook func(step string) error
@@ -67,7 +69,8 @@ func Open(ctx context.Context, o Options) (_ *Store, err error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{o: o, ids: ids, seed: maphash.MakeSeed(), doubtful: make(map[bson.ObjectID]bool)}
+	s := &Store{o: o, ids: ids, seed: maphash.MakeSeed()}
+	s.ledger.init()
 	s.closing, s.stop = context.WithCancel(context.WithoutCancel(ctx))
 	s.tracks.init()
 	defer func() {
@@ -85,6 +88,7 @@ func Open(ctx context.Context, o Options) (_ *Store, err error) {
 	if err := s.ensureIndexes(ctx); err != nil {
 		return nil, fmt.Errorf("create the indexes: %w", err)
 	}
+	s.background.Go(s.live)
 	return s, nil
 }
 
@@ -122,8 +126,8 @@ func (s *Store) dial(uri string) (*mongo.Database, error) {
 		SetMaxPoolSize(uint64(s.o.MaxPool)).
 		SetAppName("mallard").
 		SetMonitor(s.o.monitor).
-		SetTimeout(s.o.Timeout).
-		SetServerSelectionTimeout(s.o.Timeout).
+		SetTimeout(cmp.Or(s.o.patient, s.o.Timeout)).
+		SetServerSelectionTimeout(cmp.Or(s.o.patient, s.o.Timeout)).
 		SetReadPreference(readpref.Primary()).
 		SetWriteConcern(writeconcern.Majority()).
 		// Small integers are Int32, as WildDuck writes them.
@@ -207,6 +211,7 @@ func (s *Store) Close() error {
 	s.running.Wait()
 	s.stop()
 	s.background.Wait()
+	s.signOff()
 	return s.disconnect()
 }
 
