@@ -399,8 +399,21 @@ func (s *session) ok(ctx context.Context, cmd *imapwire.Command, code imapwire.C
 
 func (s *session) okText(ctx context.Context, cmd *imapwire.Command, code imapwire.Code, text string) error {
 	if err := s.tell(ctx, mayExpunge(cmd)); err != nil {
-		return err
+		if asks(cmd) || !mail.CodeOf(err).Temporary() {
+			return err
+		}
+		// What was done is done: a client that is told otherwise does it again. What is new it is told later.
+		s.log.WarnContext(ctx, "what is new in the mailbox is told later", "command", cmd.Name, "error", err)
 	}
 	s.w.OK(cmd.Tag, code, text)
 	return nil
+}
+
+// asks reports whether a command is about what is new and nothing else.
+func asks(cmd *imapwire.Command) bool {
+	switch cmd.Args.(type) {
+	case *imapwire.Noop, *imapwire.Check:
+		return true
+	}
+	return false
 }

@@ -334,15 +334,18 @@ func (s *Store) arrive(ctx context.Context, acct mail.AccountID, mbox mail.Mailb
 	for i, a := range in {
 		a.hot.UID, a.hot.ModSeq = r.uid+mail.UID(i), r.modSeq
 	}
-	err := s.insertArrivals(ctx, time.Now().Add(s.o.Timeout), in)
+	err := s.insertArrivals(ctx, in)
 	if err != nil && outcomeUnknown(err) {
 		err = fmt.Errorf("%w: %w", store.ErrOutcomeUnknown, err)
 	}
 	for err == nil && time.Since(r.asked) > s.o.Lease {
 		// Readers may have gone past these UIDs.
-		if r, err = s.reserve(ctx, acct, mbox, len(in), 1, nil); err == nil {
-			err = s.renumber(ctx, in, r)
-		}
+		err = s.againUntil(ctx, time.Now().Add(patience*s.o.Timeout), func(ctx context.Context) (err error) {
+			if r, err = s.reserve(ctx, acct, mbox, len(in), 1, nil); err == nil {
+				err = s.renumber(ctx, in, r)
+			}
+			return err
+		})
 	}
 	if err != nil && errors.Is(err, store.ErrOutcomeUnknown) {
 		s.later(func(ctx context.Context) error { return s.settleArrivals(ctx, acct, in, as) })
@@ -362,14 +365,14 @@ func (s *Store) arrive(ctx context.Context, acct mail.AccountID, mbox mail.Mailb
 const insertChunk = 50
 
 // insertArrivals inserts documents that have ids of their own. It may be done any number of times.
-func (s *Store) insertArrivals(ctx context.Context, end time.Time, in []*arrival) error {
+func (s *Store) insertArrivals(ctx context.Context, in []*arrival) error {
 	chunks := slices.Collect(slices.Chunk(in, insertChunk))
 	return parallel(len(chunks), func(i int) error {
 		docs := make([]bson.D, len(chunks[i]))
 		for k, a := range chunks[i] {
 			docs[k] = a.document()
 		}
-		return s.againUntil(ctx, end, func(ctx context.Context) error {
+		return s.insist(ctx, func(ctx context.Context) error {
 			if err := s.step("insert"); err != nil {
 				return err
 			}

@@ -2,7 +2,6 @@ package mongostore
 
 import (
 	"context"
-	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo"
@@ -215,7 +214,7 @@ func (r *restoring) store(ctx context.Context) error {
 		arrivals[i] = r.arrival(m, r.made[i])
 		r.counted.came(arrivals[i].hot)
 	}
-	err = r.s.insertArrivals(ctx, time.Now().Add(r.s.o.Timeout), arrivals)
+	err = r.s.insertArrivals(ctx, arrivals)
 	switch {
 	case err == nil:
 		r.s.settle(ctx, c, 0)

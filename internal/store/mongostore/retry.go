@@ -21,6 +21,25 @@ func (s *Store) again(ctx context.Context, attempt func(ctx context.Context) err
 	return s.againUntil(ctx, time.Now().Add(s.o.Timeout), attempt)
 }
 
+// patience is how many times Options.Timeout it is tried to find out what came of an insert whose answer was lost. Whoever
+// stores a message waits longer: IMAP clients some minutes, mail servers ten (RFC 5321, 4.5.3.2.6).
+const patience = 3
+
+// insist is again for an attempt that, once its answer was lost, is made for as long as clients wait: it finds what it has
+// done.
+func (s *Store) insist(ctx context.Context, attempt func(ctx context.Context) error) error {
+	began, lost := time.Now(), false
+	err := s.againUntil(ctx, began.Add(s.o.Timeout), func(ctx context.Context) error {
+		err := attempt(ctx)
+		lost = lost || outcomeUnknown(err)
+		return err
+	})
+	if !lost || !transient(err) {
+		return err
+	}
+	return s.againUntil(ctx, began.Add(patience*s.o.Timeout), attempt)
+}
+
 func (s *Store) againUntil(ctx context.Context, end time.Time, attempt func(ctx context.Context) error) error {
 	wait := retryPause
 	for {
