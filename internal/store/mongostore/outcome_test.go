@@ -50,7 +50,7 @@ func lostAnswer(t *testing.T, gone func(timeout time.Duration) time.Duration) (*
 // Who stores a message and does not get the answer asks for as long as a client waits, and finds that it is stored.
 func TestLostAnswerIsFound(t *testing.T) {
 	t.Parallel()
-	c, err := lostAnswer(t, func(timeout time.Duration) time.Duration { return timeout * 3 / 2 })
+	c, err := lostAnswer(t, func(timeout time.Duration) time.Duration { return timeout * 5 / 2 })
 	if err != nil {
 		t.Errorf("the message is stored, and its client is told %v", err)
 	}
