@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
 	"mallard/internal/mail"
 	"mallard/internal/store"
@@ -207,8 +208,8 @@ func (r *reading) addMessages(ctx context.Context, filter bson.D) error {
 	return nil
 }
 
-// historyKnown reports whether the journal holds every expunge after since: this node knows since when it was so, or each
-// mod-sequence is explained.
+// historyKnown reports whether the journal holds every expunge after since: this node knows a moment not long ago before all
+// of them, or each mod-sequence is explained.
 func (r *reading) historyKnown() bool {
 	if !r.sureAt.IsZero() && r.started.Sub(r.sureAt) < journalLife {
 		return true
@@ -234,7 +235,7 @@ func (r *reading) forgotten(ctx context.Context) (bool, error) {
 	n, err := r.s.journal().CountDocuments(ctx, bson.D{
 		{Key: "mailbox", Value: oid(r.mbox)}, {Key: "modseq", Value: bson.D{{Key: "$lte", Value: int64(r.since)}}},
 		{Key: "created", Value: bson.D{{Key: "$gt", Value: stored(r.s.o.Now().Add(-journalLife))}}},
-	})
+	}, options.Count().SetLimit(1))
 	return n == 0, readError("read the journal", err)
 }
 

@@ -1,8 +1,13 @@
 package mongostore
 
 import (
+	"context"
 	"testing"
 	"time"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+
+	"mallard/internal/mail"
 )
 
 // Sessions ask after each command; rows that came late are looked for now and then, not each time.
@@ -20,5 +25,72 @@ func TestLateRowsAreLookedForNowAndThen(t *testing.T) {
 	}
 	if !tr.begin(start, time.Second, 6).lively {
 		t.Error("who was told something else has to wait")
+	}
+}
+
+// A mod-sequence of long ago is not taken for known because a lesser one was handed out here since: when the journal has
+// forgotten what was expunged after it, the caller gets the whole mailbox.
+func TestOldModSeqIsNotKnown(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	c := newCluster(t, 1)
+	box := c.boxes[0]
+	old := c.fill(c.nodes[0], box, 3)[2].ModSeq // as of which a client knows three messages
+	if _, err := c.nodes[0].Expunge(ctx, c.acct, box, mail.UIDSet{{First: 2, Last: 2}}, false); err != nil {
+		t.Fatal(err)
+	}
+	// Three hours later: the rows of the journal have ended.
+	if _, err := c.nodes[0].journal().DeleteMany(ctx, bson.D{{Key: "mailbox", Value: oid(box)}}); err != nil {
+		t.Fatal(err)
+	}
+	fresh := c.node()
+	first, err := fresh.Changes(ctx, c.acct, box, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	set, err := fresh.Changes(ctx, c.acct, box, old)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !set.Whole && !set.Expunged.Contains(2) {
+		t.Errorf("after %d was handed out, %d gives %+v, which does not tell that UID 2 is gone", first.To, old, set)
+	}
+	// Who was given an answer here goes on from it without reading everything again, while this node has yet to find out
+	// which numbers are accounted for.
+	if first.To == old {
+		t.Fatal("the first answer has the mod-sequence of the client")
+	}
+	if set, err = fresh.Changes(ctx, c.acct, box, first.To); err != nil || set.Whole {
+		t.Errorf("the next call of who was given %d: whole %v, %v", first.To, set.Whole, err)
+	}
+	time.Sleep(3 * testLease)
+	if set, err = fresh.Changes(ctx, c.acct, box, first.To); err != nil || !set.Whole {
+		t.Errorf("somebody with %d comes later: whole %v, %v", first.To, set.Whole, err)
+	}
+	to := set.To
+	if set, err = fresh.Changes(ctx, c.acct, box, to); err != nil || set.Whole {
+		t.Errorf("then with %d: whole %v, %v", to, set.Whole, err)
+	}
+}
+
+// What a node knows of a mod-sequence is when it was the last one that had been handed out.
+func TestSureOfAModSeq(t *testing.T) {
+	start := time.Now()
+	at := func(minutes int) time.Time { return start.Add(time.Duration(minutes) * time.Minute) }
+	tr := &track{known: true}
+	tr.hand(handed{to: 1, last: 500, at: at(0)})
+	tr.hand(handed{to: 500, last: 500, at: at(1), before: 1})
+	tr.hand(handed{to: 510, last: 520, at: at(2), before: 2})
+	tr.hand(handed{to: 500, last: 500, at: at(3), before: 3}) // later, the same
+	for _, tt := range []struct {
+		since mail.ModSeq
+		want  time.Time
+	}{{1, time.Time{}}, {300, time.Time{}}, {499, time.Time{}}, {500, at(3)}, {510, at(3)}, {519, at(3)}, {520, at(3)}, {600, at(3)}} {
+		if got := tr.begin(at(9), time.Second, tt.since).sureAt; !got.Equal(tt.want) {
+			t.Errorf("%d: sure at %v, want %v", tt.since, got.Sub(start), tt.want.Sub(start))
+		}
+	}
+	if tr.begin(at(9), time.Second, 500).answer.at != at(1) {
+		t.Error("the first answer is not the one that counts")
 	}
 }

@@ -45,13 +45,33 @@ type sample struct {
 
 func (m *sample) excess() int64 { return integer(m.used) - m.open - m.sum }
 
+// samples is how many countings must be made before storageUsed is changed.
+const samples = 5
+
+// least is the least excess of some countings, with when it was first and last found.
+type least struct {
+	excess      int64
+	n           int
+	first, last time.Time
+}
+
+func (l *least) add(excess int64, now time.Time) {
+	if l.n++; l.n == 1 || excess < l.excess {
+		l.excess, l.first = excess, now
+	}
+	if excess == l.excess {
+		l.last = now
+	}
+}
+
 // recount takes off storageUsed what it has in excess of the messages, and returns what it was and is. The excess is the
-// same however many messages come and go meanwhile, as far as that takes no longer than the pause between two countings:
-// so two that agree are enough, on an account that is never still as well. vain are members of users, entries of charges
-// that nobody will settle: they go with it.
+// same however many messages come and go meanwhile; one that another program has counted and not yet stored adds to it. So
+// the least of several countings is taken, when it was found twice with more time between than storing a message takes.
+// That works on an account that is never still as well. vain are members of users, entries of charges that nobody will
+// settle: they go with it.
 func (s *Store) recount(ctx context.Context, id mail.AccountID, still time.Duration, vain []string) (before, after int64, err error) {
-	var last *sample
-	for range maxAttempts {
+	var found least
+	for range samples * maxAttempts {
 		m, err := s.sample(ctx, oid(id), vain)
 		switch {
 		case errors.Is(err, errOpen):
@@ -59,19 +79,21 @@ func (s *Store) recount(ctx context.Context, id mail.AccountID, still time.Durat
 			return 0, 0, err
 		case m.excess() == 0 && len(vain) == 0:
 			return integer(m.used), integer(m.used), nil
-		case last != nil && m.excess() == last.excess():
-			done, err := s.correct(ctx, oid(id), m, vain)
+		default:
+			found.add(m.excess(), time.Now())
+			if found.n < samples || found.last.Sub(found.first) < still {
+				break
+			}
+			done, err := s.correct(ctx, oid(id), m, found.excess, vain)
 			if err != nil {
 				return 0, 0, err
 			}
 			if done {
-				return integer(m.used), integer(m.used) - m.excess(), nil
+				return integer(m.used), integer(m.used) - found.excess, nil
 			}
 			continue // it was changed just now; what it has in excess is the same
-		default:
-			last = m
 		}
-		if err := pause(ctx, still); err != nil {
+		if err := pause(ctx, still/(samples-1)); err != nil {
 			return 0, 0, err
 		}
 	}
@@ -131,17 +153,17 @@ func (s *Store) onTheirWay(ctx context.Context, user bson.ObjectID, entries []op
 }
 
 // correct takes off storageUsed what it has in excess, unless it has changed, with the entries that this settles.
-func (s *Store) correct(ctx context.Context, user bson.ObjectID, m *sample, vain []string) (bool, error) {
-	if m.excess() != 0 {
+func (s *Store) correct(ctx context.Context, user bson.ObjectID, m *sample, excess int64, vain []string) (bool, error) {
+	if excess != 0 {
 		var was any // also where it is missing
 		if m.used.Type != 0 {
 			was = m.used
 		}
-		done, err := s.apply(ctx, &change{op: bson.NewObjectID(), user: user, delta: -m.excess()}, bson.E{Key: "storageUsed", Value: was})
+		done, err := s.apply(ctx, &change{op: bson.NewObjectID(), user: user, delta: -excess}, bson.E{Key: "storageUsed", Value: was})
 		if err != nil || !done {
 			return false, writeError("set the storage used", err)
 		}
-		s.o.Logger.Info("storage used was counted anew", "account", user.Hex(), "was", integer(m.used), "is", integer(m.used)-m.excess())
+		s.o.Logger.Info("storage used was counted anew", "account", user.Hex(), "was", integer(m.used), "is", integer(m.used)-excess)
 	}
 	if len(vain) == 0 {
 		return true, nil

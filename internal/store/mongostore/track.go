@@ -106,10 +106,12 @@ type check struct {
 // handed is an answer: what it did not tell, because it was not there yet, comes after.
 type handed struct {
 	to     mail.ModSeq
-	at     time.Time // when its reading began
-	before uint64    // readings that had ended then
-	own    uint64    // its own number
-	looked time.Time // when rows that came late were last looked for
+	last   mail.ModSeq // the last that had been handed out to writers
+	at     time.Time   // when its reading began
+	latest time.Time   // when the last reading began that found the same
+	before uint64      // readings that had ended then
+	own    uint64      // its own number
+	looked time.Time   // when rows that came late were last looked for
 }
 
 type seenAt struct {
@@ -129,7 +131,7 @@ type sight struct {
 	lateDue    bool    // it is time to look for rows that came late
 	readings   uint64  // that have ended
 	answer     *handed // that gave the caller its since; nil when it is not known
-	// sureAt is a moment at which since, or an earlier one, was handed out; zero when none is known.
+	// sureAt is a moment at which no number after since had been handed out to a writer; zero when none is known.
 	sureAt  time.Time
 	watched map[mail.UID]bool // UIDs that were gone past
 	look    bool              // it is time to look for messages there
@@ -153,9 +155,17 @@ func (t *track) begin(now time.Time, lease time.Duration, since mail.ModSeq) sig
 		if h.to > since {
 			break
 		}
-		s.sureAt, s.answer = h.at, nil
+		s.answer = nil
+		if h.last <= since && h.latest.After(s.sureAt) {
+			s.sureAt = h.latest
+		}
 		if h.to == since {
 			s.answer = &h
+			// On first sight a node tells less than there is. Who was told that comes again soon; somebody who comes later
+			// may have the number from long ago.
+			if now.Sub(h.at) < 2*lease && h.at.After(s.sureAt) {
+				s.sureAt = h.at
+			}
 			// A session asks after each of its commands, and there can be hundreds of rows to look through.
 			if s.lively && now.Sub(h.looked) < latePause {
 				s.lively = false
@@ -207,7 +217,7 @@ func (t *track) end(r *reading, settled mail.ModSeq, uids mail.UID, to mail.ModS
 	if !r.lively && r.answer != nil {
 		looked = r.answer.looked
 	}
-	t.hand(handed{to: to, at: r.started, before: r.readings, own: t.readings, looked: looked})
+	t.hand(handed{to: to, last: r.modSeq, at: r.started, before: r.readings, own: t.readings, looked: looked})
 }
 
 // see notes the rows of a reading.
@@ -231,12 +241,17 @@ func (t *track) see(r *reading) {
 
 // hand notes an answer. Of several with the same mod-sequence that counts whose reading began first.
 func (t *track) hand(h handed) {
+	h.latest = h.at
 	i, ok := slices.BinarySearchFunc(t.handed, h.to, func(x handed, to mail.ModSeq) int { return cmp.Compare(x.to, to) })
 	switch {
 	case !ok:
 		t.handed = slices.Insert(t.handed, i, h)
 	case h.before < t.handed[i].before:
 		t.handed[i] = h
+	case h.last == t.handed[i].last && h.at.After(t.handed[i].latest):
+		t.handed[i].latest = h.at
+	case h.last == h.to: // the first one did not know yet that nothing comes after it
+		t.handed[i].last, t.handed[i].latest = h.last, h.at
 	}
 	if len(t.handed) > maxHanded { // half as many, spread over the time; the last ones stay
 		keep := t.handed[:0]
