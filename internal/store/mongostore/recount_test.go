@@ -20,7 +20,9 @@ import (
 func TestCountedInVain(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()
-	s := openStore(t, func(o *Options) { o.patient, o.Lease, o.Timeout = 10*time.Second, 100*time.Millisecond, 500*time.Millisecond })
+	s := openStore(t, func(o *Options) {
+		o.patient, o.Lease, o.Timeout = 10*time.Second, 100*time.Millisecond, 500*time.Millisecond
+	})
 	acct := newAccount(t, s, "jane").ID
 	for _, others := range []int{0, maxCharges + 1} {
 		vain, err := s.charge(ctx, acct, 1000, false, 0)
