@@ -232,12 +232,24 @@ func TestMatch(t *testing.T) {
 			if d.open != 0 {
 				t.Errorf("%d texts were not closed", d.open)
 			}
+			f := &foldedDoc{doc: sample()}
+			if got, err := p.Match(f); got != tc.want || err != nil || f.texts != 0 {
+				t.Errorf("folded before: %v, %v, text read %d times", got, err, f.texts)
+			}
 			if d.used&^p.Needs() != 0 {
 				t.Errorf("used %b, but needs %b", d.used, p.Needs())
 			}
 		})
 	}
 }
+
+// foldedDoc has header and text folded.
+type foldedDoc struct{ *doc }
+
+func (d *foldedDoc) FoldedHeader() ([]byte, error) {
+	return FoldString(d.headerText()), d.use(NeedHeader)
+}
+func (d *foldedDoc) FoldedText() ([]byte, error) { return FoldString(d.text), d.use(NeedText) }
 
 func TestSentDateMissing(t *testing.T) {
 	d := sample()

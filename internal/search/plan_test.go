@@ -188,3 +188,19 @@ func TestAsksRecord(t *testing.T) {
 		}
 	}
 }
+
+func TestNever(t *testing.T) {
+	nothing, something := Or{}, Body("fox")
+	for _, tc := range []struct {
+		q    Query
+		want bool
+	}{
+		{nil, false}, {All{}, false}, {nothing, true}, {something, false}, {UIDs{}, true}, {UIDs(mail.OneUID(1)), false},
+		{And{something, nothing}, true}, {Or{something, nothing}, false}, {Or{nothing, And{nothing}}, true}, {And{}, false},
+		{Not{nothing}, false}, {Not{All{}}, false}, // it need not know that
+	} {
+		if got := mustCompile(t, tc.q).Never(); got != tc.want {
+			t.Errorf("%#v: %v", tc.q, got)
+		}
+	}
+}

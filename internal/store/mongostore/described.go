@@ -13,6 +13,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
 	"mallard/internal/mail"
+	"mallard/internal/search"
 	"mallard/internal/store"
 	"mallard/internal/store/mongostore/mimetree"
 )
@@ -30,6 +31,9 @@ func (s *Store) described(ctx context.Context, doc bson.Raw, fields store.Fields
 			continue
 		}
 		b, ok := readMember(doc, own, m.key)
+		if !ok && own != nil && m.key == keySignature {
+			continue // a search can do without
+		}
 		if !ok {
 			return s.describe(ctx, doc, own != nil)
 		}
@@ -100,6 +104,7 @@ func (s *Store) describe(ctx context.Context, doc bson.Raw, ours bool) (*descrip
 		if err := b.WriteRange(&head, 0, prefix); err != nil {
 			return nil, err
 		}
+		d.signature = search.Signature(d.signature).With(search.Fold(nil, head.Bytes()))
 		d.header = append(head.Bytes(), d.header...)
 	}
 	if !ours && own == nil {
