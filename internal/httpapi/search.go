@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"net/http"
 	"slices"
@@ -163,19 +164,18 @@ type searchReply struct {
 }
 
 func (a *API) searchMessages(ctx context.Context, _ *call, in *searchIn) (searchReply, error) {
-	if _, err := a.opt.Accounts.Get(ctx, in.User); err != nil {
-		return searchReply{}, err
-	}
 	list, n := cursorFound, 1
 	if in.Order.Given {
 		list, n = cursorFoundDate, 2
 	}
-	pos, err := in.position(list, n)
-	if err != nil {
-		return searchReply{}, err
+	pos, perr := in.position(list, n)
+	known := a.exists(ctx, in.User) // looked up meanwhile
+	var hits []mailbox.Hit
+	var err error
+	if perr == nil {
+		hits, err = a.find(ctx, in.User, &in.searchParams)
 	}
-	hits, err := a.find(ctx, in.User, &in.searchParams)
-	if err != nil {
+	if err := cmp.Or(<-known, perr, err); err != nil {
 		return searchReply{}, err
 	}
 	sorting := hitOrder{byDate: in.Order.Given, ascending: in.Order.Ascending}
@@ -212,6 +212,16 @@ func (a *API) searchMessages(ctx context.Context, _ *call, in *searchIn) (search
 	}
 	reply.pageReply = pos.reply(w.total, w.more, first, last)
 	return reply, nil
+}
+
+// exists tells once whether there is an account, with an error if not.
+func (a *API) exists(ctx context.Context, id mail.AccountID) <-chan error {
+	told := make(chan error, 1)
+	go func() {
+		_, err := a.opt.Accounts.Get(ctx, id)
+		told <- err
+	}()
+	return told
 }
 
 // hitOrder sorts hits: by internal date, or by id with the newest first.

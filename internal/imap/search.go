@@ -29,7 +29,7 @@ func (s *session) search(ctx context.Context, cmd *imapwire.Command, a *imapwire
 	if a.Return != nil && (a.Return.Save || a.Return.Partial != nil) {
 		return &imapwire.Error{Kind: imapwire.Bad, Text: "SAVE and PARTIAL are not supported"}
 	}
-	found, err := s.srv.o.Mailboxes.Search(ctx, s.acct.ID, s.view.Mailbox(), p)
+	found, err := s.view.Search(ctx, p)
 	if err != nil {
 		return err
 	}

@@ -36,11 +36,15 @@ func (s *Service) Search(ctx context.Context, acct mail.AccountID, mbox mail.Mai
 	if err != nil {
 		return nil, err
 	}
+	return foundOf(hits), nil
+}
+
+func foundOf(hits []Hit) []Found {
 	found := make([]Found, len(hits))
 	for i, h := range hits {
 		found[i] = Found{h.UID, h.ModSeq}
 	}
-	return found, nil
+	return found
 }
 
 // Find searches a mailbox like Search and tells more of what it has found.

@@ -5,14 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"mallard/internal/mail"
 	"mallard/internal/search"
 	"mallard/internal/store"
 )
 
-// findCached searches a mailbox by the copy of its rows, which is brought up to date first, and the cache. What the cache
-// cannot decide is read.
+// findCached searches a mailbox by the copy of its rows, which is brought up to date first, and the cache.
 func (s *Service) findCached(ctx context.Context, key boxKey, p *search.Program, facts bool) ([]Hit, error) {
 	if p.Never() {
 		return nil, nil
@@ -21,6 +21,11 @@ func (s *Service) findCached(ctx context.Context, key boxKey, p *search.Program,
 	if err != nil {
 		return nil, err
 	}
+	return s.findIn(ctx, key, p, rows, facts)
+}
+
+// findIn searches rows. What the cache cannot decide is read.
+func (s *Service) findIn(ctx context.Context, key boxKey, p *search.Program, rows *snapshot, facts bool) ([]Hit, error) {
 	f := &cachedSearch{s: s, key: key, p: p, rows: rows}
 	if err := f.decideRows(ctx, facts); err != nil {
 		return nil, err
@@ -37,6 +42,28 @@ func (s *Service) findCached(ctx context.Context, key boxKey, p *search.Program,
 		return nil, err
 	}
 	return merge(f.found, unknown, read), nil
+}
+
+// syncedFor is how long after the look at the mailbox that began a search another one is not needed to answer it.
+const syncedFor = 100 * time.Millisecond
+
+// Search is Service.Search of the mailbox of the view. The view learns what has happened before, as by Sync, and may do
+// without the Sync that follows.
+func (v *View) Search(ctx context.Context, p *search.Program) ([]Found, error) {
+	if v.svc.cache == nil {
+		return v.svc.Search(ctx, v.sh.key.acct, v.sh.key.mbox, p)
+	}
+	var rows snapshot
+	began := time.Now()
+	if err := v.sync(ctx, func() { rows = v.sh.snapshot() }); err != nil {
+		return nil, err
+	}
+	hits, err := v.svc.findIn(ctx, v.sh.key, p, &rows, false)
+	if err != nil {
+		return nil, err
+	}
+	v.searched = began
+	return foundOf(hits), nil
 }
 
 // rows returns the hot rows of a mailbox as they are now.

@@ -5,6 +5,7 @@ import (
 	"iter"
 	"maps"
 	"slices"
+	"time"
 
 	"mallard/internal/mail"
 )
@@ -32,6 +33,8 @@ type View struct {
 	// own holds up to which mod-sequence the client knows the flags of a message
 	// already, where that is beyond told.
 	own map[mail.UID]mail.ModSeq
+
+	searched time.Time // when the last Search looked, until a Sync
 
 	recent mail.UIDSet
 	claim  bool // this session may take messages as recent from others
@@ -97,7 +100,14 @@ func (v *View) Close() {
 
 // Sync learns what happened since the last call. It changes nothing that the
 // client can see; Take does. Errors: NoMailbox when the mailbox is gone.
-func (v *View) Sync(ctx context.Context) error { return v.sync(ctx, func() {}) }
+func (v *View) Sync(ctx context.Context) error {
+	searched := v.searched
+	v.searched = time.Time{}
+	if !searched.IsZero() && time.Since(searched) < syncedFor {
+		return nil
+	}
+	return v.sync(ctx, func() {})
+}
 
 // sync is Sync and then, in the same moment, a look at the copy.
 func (v *View) sync(ctx context.Context, look func()) error {

@@ -151,10 +151,14 @@ func (s *Store) ListMailboxes(ctx context.Context, acct mail.AccountID) ([]*mail
 		return nil, err
 	}
 	defer done()
-	if err := s.requireAccount(ctx, acct); err != nil {
-		return nil, err
-	}
-	l, err := s.listing(ctx, acct)
+	var l *listing
+	err = parallel(2, func(i int) (err error) {
+		if i == 0 {
+			return s.requireAccount(ctx, acct)
+		}
+		l, err = s.listing(ctx, acct)
+		return err
+	})
 	if err != nil {
 		return nil, err
 	}
