@@ -67,8 +67,10 @@ type DBs struct {
 	Lease     Duration `toml:"lease" range:"500ms..5m" doc:"time in which a message must be stored after its UID was taken; others wait that long for it"`
 	StartWait Duration `toml:"startWait" range:"0s..24h" doc:"how long the start waits for MongoDB and Redis to answer"`
 
-	SearchIndexMB int64 `toml:"searchIndexMB" range:"0..1048576" doc:"memory for what searches have found out about messages, in MiB: 200 octets a message, and 2 to 13 per cent of its text; 0: every search reads that"`
-	SearchTextMB  int64 `toml:"searchTextMB" range:"0..1048576" doc:"memory for the texts of messages that searches have looked into, in MiB"`
+	SearchIndexMB      int64 `toml:"searchIndexMB" range:"0..1048576" doc:"memory for what searches have found out about messages, in MiB: 200 octets a message, and 2 to 13 per cent of its text; 0: every search reads that"`
+	SearchTextMB       int64 `toml:"searchTextMB" range:"0..1048576" doc:"memory for the texts of messages that searches have looked into, in MiB"`
+	DescriptionCacheMB int   `toml:"descriptionCacheMB" range:"0..1048576" doc:"memory for what clients show of messages in lists, in MiB, taken as it is needed; a message takes 4 to 8 kB; 0: none"`
+	ContentCacheMB     int   `toml:"contentCacheMB" range:"0..1048576" doc:"memory for the text of messages that came or were read last, in MiB, taken as it is needed; messages above 1 MiB, or an eighth of it, are left out; 0: none"`
 }
 
 // Attachments says how parts of messages are kept in MongoDB.
@@ -261,7 +263,7 @@ func Default() *Config {
 		},
 		DBs: DBs{
 			Redis: "", Sender: "zone-mta", MaxPool: 100, Timeout: Duration(10 * time.Second), Lease: Duration(3 * time.Second),
-			StartWait: Duration(2 * time.Minute), SearchIndexMB: 64, SearchTextMB: 64,
+			StartWait: Duration(2 * time.Minute), SearchIndexMB: 64, SearchTextMB: 64, DescriptionCacheMB: 16, ContentCacheMB: 48,
 		},
 		Attachments: Attachments{Type: "gridstore", Bucket: "attachments", DecodeBase64: true},
 		Tasks:       Tasks{Enabled: true, Interval: Duration(15 * time.Minute)},

@@ -158,8 +158,8 @@ func (s *session) move(ctx context.Context, cmd *imapwire.Command, a *imapwire.M
 }
 
 // markSeen sets \Seen on those of the set that lack it, before their text is
-// sent, and returns them.
-func (s *session) markSeen(ctx context.Context, set mail.UIDSet) (mail.UIDSet, error) {
+// sent, and returns those that it changed.
+func (s *session) markSeen(ctx context.Context, set mail.UIDSet) ([]mail.HotRow, error) {
 	var unseen mail.UIDSet
 	for r := range s.view.Rows(set) {
 		if !r.Flags.Has(mail.Seen) {
@@ -177,9 +177,5 @@ func (s *session) markSeen(ctx context.Context, set mail.UIDSet) (mail.UIDSet, e
 	if err != nil {
 		return nil, err
 	}
-	var changed mail.UIDSet
-	for _, r := range res.Changed {
-		changed = changed.Append(r.UID)
-	}
-	return changed, nil
+	return res.Changed, nil
 }

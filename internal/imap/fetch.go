@@ -23,11 +23,13 @@ type fetching struct {
 	items []imapwire.FetchItem
 	plan  []extent    // of the current message, one for each item
 	seen  mail.UIDSet // messages that get \Seen by this command
-	count int         // messages told
-	bad   int         // messages that are damaged in the store
-	seq   int         // position in the list of UIDs, to find numbers quickly
-	buf   []byte
-	sent  int64 // octets of bodies
+	// marked are these messages as they are now, which the view does not know yet.
+	marked []mail.HotRow
+	count  int // messages told
+	bad    int // messages that are damaged in the store
+	seq    int // position in the list of UIDs, to find numbers quickly
+	buf    []byte
+	sent   int64 // octets of bodies
 }
 
 // fetch is FETCH (RFC 3501, 6.4.5; RFC 7162, 3.1.4).
@@ -42,19 +44,27 @@ func (s *session) fetch(ctx context.Context, cmd *imapwire.Command, a *imapwire.
 	f := &fetching{s: s, items: s.fetchItems(cmd, a)}
 	f.plan = make([]extent, len(f.items))
 	f.flags = slices.ContainsFunc(f.items, func(i imapwire.FetchItem) bool { return i.Kind == imapwire.FetchFlags })
+	current := a.ChangedSince != nil || slices.ContainsFunc(f.items, changes)
 	if i := slices.IndexFunc(f.items, unsupported); i >= 0 {
 		return &imapwire.Error{Kind: imapwire.Bad, Text: "Data item " + f.items[i].String() + " is not supported"}
 	}
-	if a.ChangedSince != nil {
-		// Before \Seen is set, which changes the messages.
-		if set, err = s.changedSince(ctx, set, mail.ModSeq(*a.ChangedSince)); err != nil {
+	if current {
+		// What changes is told from the view. A mailbox that is gone is found out about when it is read.
+		if err := s.view.Sync(ctx); err != nil && mail.CodeOf(err) != mail.CodeNoMailbox {
 			return err
 		}
 	}
+	if a.ChangedSince != nil {
+		// Before \Seen is set, which changes the messages.
+		set = s.changedSince(set, mail.ModSeq(*a.ChangedSince))
+	}
 	asked := s.known(set)
 	if !s.readOnly && slices.ContainsFunc(f.items, func(i imapwire.FetchItem) bool { return i.SetsSeen() }) {
-		if f.seen, err = s.markSeen(ctx, set); err != nil {
+		if f.marked, err = s.markSeen(ctx, set); err != nil {
 			return err
+		}
+		for _, r := range f.marked {
+			f.seen = f.seen.Append(r.UID)
 		}
 	}
 	err = f.run(ctx, set)
@@ -83,18 +93,24 @@ func (f *fetching) complete(ctx context.Context, cmd *imapwire.Command, asked in
 	return s.ok(ctx, cmd, "")
 }
 
-// changedSince returns the messages of a set that changed after a mod-sequence.
-func (s *session) changedSince(ctx context.Context, set mail.UIDSet, since mail.ModSeq) (mail.UIDSet, error) {
+// changedSince returns the messages of a set that changed after a mod-sequence, as far as the view has learnt.
+func (s *session) changedSince(set mail.UIDSet, since mail.ModSeq) mail.UIDSet {
 	var out mail.UIDSet
-	q := store.FetchQuery{UIDs: set, ChangedSince: since}
-	for row, err := range s.srv.o.Mailboxes.Fetch(ctx, s.acct.ID, s.view.Mailbox(), q) {
-		if err != nil {
-			return nil, err
+	for r := range s.view.Rows(set) {
+		if r.ModSeq > since {
+			out = out.Append(r.UID)
 		}
-		out = out.Append(row.UID)
 	}
-	return out, nil
+	return out
 }
+
+// changes reports whether an item is one that changes in the life of a message.
+func changes(i imapwire.FetchItem) bool {
+	return i.Kind == imapwire.FetchFlags || i.Kind == imapwire.FetchModSeq
+}
+
+// inView reports whether the view alone says what an item asks for.
+func inView(i imapwire.FetchItem) bool { return i.Kind == imapwire.FetchUID || changes(i) }
 
 func unsupported(i imapwire.FetchItem) bool {
 	return i.Kind == imapwire.FetchBinary || i.Kind == imapwire.FetchBinarySize
@@ -122,6 +138,9 @@ func (s *session) fetchItems(cmd *imapwire.Command, a *imapwire.Fetch) []imapwir
 // run tells all messages of a set that the client knows. What has come since it
 // was told the number of messages has no sequence number yet.
 func (f *fetching) run(ctx context.Context, set mail.UIDSet) error {
+	if !slices.ContainsFunc(f.items, func(i imapwire.FetchItem) bool { return !inView(i) }) {
+		return f.fromView(ctx, set)
+	}
 	q := store.FetchQuery{Fields: fields(f.items)}
 	uids, n := f.s.view.UIDs(), 0
 	for _, r := range set {
@@ -147,6 +166,34 @@ func (f *fetching) run(ctx context.Context, set mail.UIDSet) error {
 		return nil
 	}
 	return f.batch(ctx, q)
+}
+
+// fromView tells messages of which nothing is asked that the view does not know.
+func (f *fetching) fromView(ctx context.Context, set mail.UIDSet) error {
+	for r := range f.s.view.Rows(set) {
+		if err := f.row(ctx, r.Seq, &store.Row{UID: r.UID, ModSeq: r.ModSeq, Flags: r.Flags}); err != nil {
+			return err
+		}
+		if err := f.s.w.Err(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// known are the messages of a set as the view knows them, but for those that this command has marked.
+func (f *fetching) known(set mail.UIDSet) []mail.HotRow {
+	out, marked := []mail.HotRow{}, f.marked
+	for r := range f.s.view.Rows(set) {
+		for len(marked) > 0 && marked[0].UID < r.UID {
+			marked = marked[1:]
+		}
+		if len(marked) > 0 && marked[0].UID == r.UID && marked[0].ModSeq > r.ModSeq {
+			r.HotRow = marked[0]
+		}
+		out = append(out, r.HotRow)
+	}
+	return out
 }
 
 // batch tells messages. One that is damaged in the store does not keep the client

@@ -51,6 +51,7 @@ func (f *fetching) rows(ctx context.Context, q store.FetchQuery) (mail.UID, erro
 func (f *fetching) read(ctx context.Context, q store.FetchQuery) (r reading, err error) {
 	f.s.w.Hold(true)
 	defer f.s.w.Hold(false)
+	q.Known = f.known(q.UIDs)
 	for row, err := range f.s.srv.o.Mailboxes.Fetch(ctx, f.s.acct.ID, f.s.view.Mailbox(), q) {
 		if err != nil {
 			return r, err

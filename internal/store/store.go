@@ -431,6 +431,11 @@ type FetchQuery struct {
 	Limit     int // 0 for no limit
 	// ChangedSince selects messages with a greater mod-sequence.
 	ChangedSince mail.ModSeq
+	// Known, when it is not nil, are the messages of UIDs that the caller knows of from Changes, or from a later answer
+	// of the engine, in ascending order of UID and with what he knows of them. That spares an engine that has the rest in
+	// memory the reading. Rows of these messages may have the ModSeq and Flags that are given here, and may come although
+	// the message was expunged meanwhile; messages of UIDs that are not among them may be left out.
+	Known []mail.HotRow
 }
 
 // Row is a message as Fetch gives it. Slices point into the engine's buffers.

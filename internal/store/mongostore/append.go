@@ -161,6 +161,7 @@ func (s *Store) appendPrepared(ctx context.Context, acct mail.AccountID, mbox ma
 	var n counted
 	for i, a := range arrivals {
 		rows[i], flags[i] = existsRow(acct, a.hot, 0, &in[i].Origin), a.hot.Flags
+		s.caches.arrived(a.hot, p.made[i])
 		n.came(a.hot)
 		out[i] = store.Appended{
 			UID: a.hot.UID, UIDValidity: box.UIDValidity, ModSeq: a.hot.ModSeq, ID: mail.MessageID(a.hot.ID),
@@ -198,6 +199,7 @@ func (s *Store) arrivalOf(acct mail.AccountID, box *mail.Mailbox, in *store.Appe
 	if hdate.IsZero() {
 		hdate = in.InternalDate
 	}
+	h.HDate = hdate.UnixMilli()
 	doc := bson.D{{Key: "root", Value: id}, {Key: "v", Value: "1.0"}}
 	doc = append(doc, expiryMembers(box, in.Expires, now, in.Expires.IsZero())...)
 	doc = append(doc,

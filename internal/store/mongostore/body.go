@@ -9,7 +9,6 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
 	"mallard/internal/mail"
-	"mallard/internal/store"
 	"mallard/internal/store/mongostore/mimetree"
 )
 
@@ -41,7 +40,7 @@ type storedFile struct {
 
 // openBody gives the verbatim content of a document with the members of bodyFields. The body stays readable when the
 // document is gone; its attachments are read from GridFS, where they live for at least a day without references.
-func (s *Store) openBody(ctx context.Context, doc bson.Raw) (store.Body, error) {
+func (s *Store) openBody(ctx context.Context, doc bson.Raw) (*body, error) {
 	doc = bytes.Clone(doc)
 	tree, _ := doc.Lookup("mimeTree").DocumentOK()
 	root, refs, err := mimetree.Decode(tree)

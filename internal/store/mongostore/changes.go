@@ -25,6 +25,7 @@ func (s *Store) Changes(ctx context.Context, acct mail.AccountID, mbox mail.Mail
 	if r.box, err = s.mailboxDoc(ctx, acct, mbox); err != nil {
 		return nil, err
 	}
+	s.caches.look(oid(mbox), r.box)
 	r.modSeq, r.uidNext = max(1, mail.ModSeq(integer(r.box.Lookup("modifyIndex")))), mail.UID(integer(r.box.Lookup("uidNext")))
 	r.track.observe(time.Now(), r.modSeq, r.uidNext)
 	r.notes = s.oldNotes(r.box)

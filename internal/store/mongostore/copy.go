@@ -153,6 +153,7 @@ func (c *copying) batch(ctx context.Context, msgs []*hotMessage) error {
 	for i, a := range in {
 		rows[i], flags[i] = existsRow(c.acct, a.hot, a.junk, nil), a.hot.Flags
 		n.came(a.hot)
+		s.caches.copied(a.source, a.hot)
 		c.octets += a.hot.Counted
 		c.res.From, c.res.To = append(c.res.From, a.source.UID), append(c.res.To, a.hot.UID)
 	}

@@ -82,11 +82,10 @@ func (s *Store) describe(ctx context.Context, doc bson.Raw, ours bool) (*descrip
 	if err != nil {
 		return nil, readError("read the message", err)
 	}
-	opened, err := s.openBody(ctx, whole)
+	b, err := s.openBody(ctx, whole)
 	if err != nil {
 		return nil, err
 	}
-	b := opened.(*body)
 	own := fresh(whole)
 	prefix := int64(0)
 	if own != nil {

@@ -56,6 +56,9 @@ type fetch struct {
 	row     store.Row
 	count   int
 	stopped bool // the caller wants no more
+
+	// hits are rows that are in memory and not given yet, in the order of the query; known is how each is known.
+	hits []hit
 }
 
 // errStopped ends a walk that the caller, or the limit of the query, ended.
@@ -67,7 +70,7 @@ func (f *fetch) run() error {
 	case store.ByDate, store.ByDateDescending:
 		err = f.byDate()
 	default:
-		err = f.byUID()
+		err = f.inOrder()
 	}
 	if errors.Is(err, errStopped) {
 		return nil
@@ -102,10 +105,10 @@ func projection(parts ...bson.D) bson.D {
 	return out
 }
 
-// byUID walks along the index of UIDs, part by part of the set.
-func (f *fetch) byUID() error {
-	descending := f.q.Order == store.ByUIDDescending
-	for _, g := range segments(f.q.UIDs, descending) {
+// byUID walks along the index of UIDs, part by part of a set.
+func (f *fetch) byUID(set mail.UIDSet) error {
+	descending := f.descending()
+	for _, g := range segments(set, descending) {
 		if err := f.segment(&g, descending); err != nil {
 			return err
 		}
@@ -200,24 +203,34 @@ func (f *fetch) filter(more bson.D) bson.D {
 
 func (s *Store) messages() *mongo.Collection { return s.db.main.Collection(colMessages) }
 
-// give yields a row.
+// give yields a row of a document, and before it those from memory that come before it.
 func (f *fetch) give(doc bson.Raw, m *hotMessage) error {
-	if err := f.ctx.Err(); err != nil {
-		return err // rows that were read ahead would come otherwise
+	if err := f.giveHits(m.UID); err != nil {
+		return err
 	}
 	f.row = store.Row{}
 	m.fill(&f.row)
 	if f.q.Fields&store.FieldMeta != 0 {
 		m.fillMeta(&f.row, doc)
 	}
+	var d *description
 	if f.q.Fields&documentFields != 0 {
-		d, err := f.s.described(f.ctx, doc, f.q.Fields)
-		if err != nil {
+		var err error
+		if d, err = f.s.described(f.ctx, doc, f.q.Fields); err != nil {
 			return fmt.Errorf("describe message %d: %w", m.UID, err)
 		}
 		d.fill(&f.row)
 	}
+	f.s.caches.keepRow(m, d, f.q.Fields)
 	f.row.Open = f.opener(doc, m)
+	return f.yieldRow()
+}
+
+// yieldRow gives f.row to the caller.
+func (f *fetch) yieldRow() error {
+	if err := f.ctx.Err(); err != nil {
+		return err // rows that were read ahead would come otherwise
+	}
 	f.count++
 	if !f.yield(&f.row, nil) {
 		f.stopped = true
@@ -237,12 +250,15 @@ func (d *description) fill(row *store.Row) {
 
 // opener opens the content of a row.
 func (f *fetch) opener(doc bson.Raw, m *hotMessage) func() (store.Body, error) {
-	id, uid := m.ID, m.UID
 	return func() (store.Body, error) {
 		if f.q.Fields&store.FieldBody == 0 {
-			return f.s.openMessage(f.ctx, bson.D{{Key: "mailbox", Value: oid(f.mbox)}, {Key: "uid", Value: numberOf(int64(uid))}, {Key: "_id", Value: id}})
+			return f.s.openMessage(f.ctx, messageFilter(oid(f.mbox), m.UID, m.ID))
 		}
-		b, err := f.s.openBody(f.ctx, doc)
-		return b, readError("open the message", err)
+		return f.s.openDocument(f.ctx, doc, m)
 	}
+}
+
+// messageFilter selects a message that must still be the same.
+func messageFilter(mbox bson.ObjectID, uid mail.UID, id bson.ObjectID) bson.D {
+	return bson.D{{Key: "mailbox", Value: mbox}, {Key: "uid", Value: numberOf(int64(uid))}, {Key: "_id", Value: id}}
 }

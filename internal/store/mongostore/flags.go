@@ -344,6 +344,7 @@ func (f *flagging) record(ctx context.Context, done []*flagState, ms mail.ModSeq
 	flags := make([]mail.Flags, 0, len(done))
 	for _, st := range done {
 		st.ms = ms
+		f.s.caches.flagged(st.before, ms, st.after)
 		seen := st.before.Flags.Has(mail.Seen) != st.after.Has(mail.Seen)
 		n.unknown = n.unknown || seen
 		rows = append(rows, fetchRow(f.acct, st.before, st.after.List(), seen, ms, f.u.Origin))

@@ -48,7 +48,7 @@ func FuzzVerbatim(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		b.(*body).read = func(_ context.Context, w io.Writer, id []byte, off, n int64) error {
+		b.read = func(_ context.Context, w io.Writer, id []byte, off, n int64) error {
 			data := files[string(id)]
 			_, err := w.Write(data[off : off+n])
 			return err

@@ -28,6 +28,7 @@ type hotMessage struct {
 	Mailbox bson.ObjectID
 	Thread  bson.ObjectID
 	IDate   time.Time
+	HDate   int64    // the document's hdate in milliseconds, 0 for none
 	Names   []string // the flags as they stand in the document
 	Size    int64    // verbatim octets
 	Counted int64    // octets by WildDuck's rules, which are in storageUsed
@@ -44,7 +45,7 @@ type hotMessage struct {
 func hotFields() bson.D {
 	return bson.D{
 		{Key: "_id", Value: 1}, {Key: "root", Value: 1}, {Key: "mailbox", Value: 1}, {Key: "uid", Value: 1}, {Key: "modseq", Value: 1},
-		{Key: "flags", Value: 1}, {Key: "idate", Value: 1}, {Key: "size", Value: 1}, {Key: memberMallard + "." + keySize, Value: 1}, {Key: memberMallard + "." + keyOf, Value: 1},
+		{Key: "flags", Value: 1}, {Key: "idate", Value: 1}, {Key: "hdate", Value: 1}, {Key: "size", Value: 1}, {Key: memberMallard + "." + keySize, Value: 1}, {Key: memberMallard + "." + keyOf, Value: 1},
 		{Key: "thread", Value: 1}, {Key: "magic", Value: 1}, {Key: "junk", Value: 1}, {Key: "copied", Value: 1},
 		{Key: "exp", Value: 1}, {Key: "rdate", Value: 1}, {Key: "retentionTime", Value: 1},
 	}
@@ -90,6 +91,8 @@ func hot(doc bson.Raw) (*hotMessage, error) {
 			m.Flags = flagsOf(m.Names)
 		case "idate":
 			m.IDate = instant(v)
+		case "hdate":
+			m.HDate = milliseconds(v)
 		case "size":
 			m.Counted = integer(v)
 		case "magic":
@@ -291,6 +294,12 @@ func instant(v bson.RawValue) time.Time {
 		return v.Time().UTC()
 	}
 	return time.Time{}
+}
+
+// milliseconds reads a time, 0 for none.
+func milliseconds(v bson.RawValue) int64 {
+	ms, _ := v.DateTimeOK()
+	return ms
 }
 
 // texts reads an array of strings and leaves out what is none.

@@ -244,6 +244,7 @@ func (m *moving) record(ctx context.Context, in []*replica, source, target *rese
 		went, came = append(went, expungeRow(m.acct, r.source, ms)), append(came, existsRow(m.acct, r.hot, r.junk, nil))
 		out.went(r.source)
 		back.came(r.hot)
+		s.caches.copied(r.source, r.hot)
 		flags = append(flags, r.hot.Flags)
 		m.res.From, m.res.To = append(m.res.From, r.source.UID), append(m.res.To, r.hot.UID)
 		m.res.SourceModSeq = ms

@@ -26,13 +26,31 @@ func (s *Store) Open(ctx context.Context, acct mail.AccountID, mbox mail.Mailbox
 }
 
 func (s *Store) openMessage(ctx context.Context, filter bson.D) (store.Body, error) {
-	doc, err := s.messages().FindOne(ctx, filter, options.FindOne().SetProjection(bodyFields())).Raw()
+	fields := projection(hotFields(), bodyFields())
+	doc, err := s.messages().FindOne(ctx, filter, options.FindOne().SetProjection(fields)).Raw()
 	if errors.Is(err, mongo.ErrNoDocuments) {
 		return nil, mail.NewError(mail.CodeNotFound, "no such message")
 	}
 	if err != nil {
 		return nil, readError("read the message", err)
 	}
+	m, err := hot(doc)
+	if err != nil {
+		return nil, err
+	}
+	return s.openDocument(ctx, doc, m)
+}
+
+// openDocument opens the content of a message of which the document is there with the members of bodyFields.
+func (s *Store) openDocument(ctx context.Context, doc bson.Raw, m *hotMessage) (store.Body, error) {
+	if !m.Flags.Has(mail.Draft) {
+		if c, ok := s.caches.contents.Get(m.contentKey()); ok {
+			return memoryBody{c}, nil
+		}
+	}
 	b, err := s.openBody(ctx, doc)
-	return b, readError("open the message", err)
+	if err != nil {
+		return nil, readError("open the message", err)
+	}
+	return s.keeping(b, m), nil
 }

@@ -38,6 +38,11 @@ type Options struct {
 	// Wait is how long Open waits for the databases; it tries once when zero.
 	Wait time.Duration
 
+	// DescriptionCache and ContentCache bound what is kept in memory of messages, in octets: what rows say of them that
+	// does not change (4 to 8 kB each), and their text. 16 and 48 MiB when zero, nothing when negative. Memory is taken as
+	// they fill.
+	DescriptionCache, ContentCache int64
+
 	// Describe parses a message that another program wrote, so that it can be served as if it had come through Stage.
 	Describe func(ctx context.Context, source io.ReaderAt, size int64) (*store.Content, error)
 	// Locks are locks shared with the other nodes; nil for none, as on a single node.
@@ -101,6 +106,12 @@ func (o *Options) setDefaults() {
 	}
 	if o.Dead == 0 {
 		o.Dead = time.Minute
+	}
+	if o.DescriptionCache == 0 {
+		o.DescriptionCache = 16 << 20
+	}
+	if o.ContentCache == 0 {
+		o.ContentCache = 48 << 20
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)

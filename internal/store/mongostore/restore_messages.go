@@ -64,9 +64,8 @@ func restoredMailbox(m *mail.Mailbox) bson.D {
 		{Key: "modifyIndex", Value: numberOf(int64(m.HighestModSeq))}, {Key: "subscribed", Value: m.Subscribed},
 		{Key: "flags", Value: textArray(m.Keywords)}, {Key: "retention", Value: retentionValue(m.Retention)},
 		{Key: "hidden", Value: m.Hidden}, {Key: "encryptMessages", Value: m.Encrypt},
-		{Key: memberMallard + "." + keyRestored, Value: bson.D{
-			{Key: "modseq", Value: numberOf(int64(m.HighestModSeq))}, {Key: "uidNext", Value: numberOf(int64(m.UIDNext))},
-		}},
+		{Key: memberMallard + "." + keyRestored + ".modseq", Value: numberOf(int64(m.HighestModSeq))},
+		{Key: memberMallard + "." + keyRestored + ".uidNext", Value: numberOf(int64(m.UIDNext))},
 	}
 	if !m.Created.IsZero() {
 		set = append(set, bson.E{Key: memberMallard + "." + keyCreated, Value: stored(m.Created)})
@@ -99,6 +98,11 @@ func (s *Store) RestoreMessages(ctx context.Context, acct mail.AccountID, mbox m
 	}
 	if err := parallel(len(r.changed), func(i int) error { return r.change(ctx, r.changed[i]) }); err != nil {
 		return unknownOutcome(writeError("restore messages", err))
+	}
+	if len(r.old)+len(r.changed) > 0 {
+		if err := s.replaced(ctx, oid(mbox)); err != nil {
+			return unknownOutcome(writeError("restore messages", err))
+		}
 	}
 	s.tellCounters(ctx, mbox, r.counted)
 	return nil
@@ -334,6 +338,9 @@ func (s *Store) RemoveRestored(ctx context.Context, acct mail.AccountID, mbox ma
 	var c counted
 	ctx = context.WithoutCancel(ctx)
 	if err := s.dropRestored(ctx, acct, mbox, msgs, refs, &c); err != nil {
+		return unknownOutcome(writeError("take restored messages away", err))
+	}
+	if err := s.replaced(ctx, oid(mbox)); err != nil {
 		return unknownOutcome(writeError("take restored messages away", err))
 	}
 	s.tellCounters(ctx, mbox, c)

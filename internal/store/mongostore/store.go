@@ -29,6 +29,7 @@ type Store struct {
 
 	tracks   tracks
 	journals journals
+	caches   caches
 
 	// removing are the locks of those who remove messages, by mailbox; seed says which.
 	removing [256]sync.Mutex
@@ -69,7 +70,7 @@ func Open(ctx context.Context, o Options) (_ *Store, err error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{o: o, ids: ids, seed: maphash.MakeSeed()}
+	s := &Store{o: o, ids: ids, caches: newCaches(&o), seed: maphash.MakeSeed()}
 	s.ledger.init()
 	s.closing, s.stop = context.WithCancel(context.WithoutCancel(ctx))
 	s.tracks.init()

@@ -3,6 +3,7 @@ package storetest
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"slices"
 
@@ -22,6 +23,8 @@ func fetchCases() []caseFunc {
 		{"DatePagingGone", fetchDatePagingGone},
 		{"Limit", fetchLimit},
 		{"ChangedSince", fetchChangedSince},
+		{"Known", fetchKnown},
+		{"KnownChanges", fetchKnownChanges},
 		{"RowOpen", fetchRowOpen},
 		{"Break", fetchBreak},
 		{"WhileExpunging", fetchWhileExpunging},
@@ -204,6 +207,108 @@ func fetchChangedSince(f *fixture) {
 	f.sameUIDs("limited", f.uids(f.inbox, store.FetchQuery{ChangedSince: a[3].ModSeq, Limit: 1, Order: store.ByUIDDescending}), u[2:3])
 	f.sameUIDs("since now", f.uids(f.inbox, store.FetchQuery{ChangedSince: res.ModSeq}), nil)
 	f.sameUIDs("since the future", f.uids(f.inbox, store.FetchQuery{ChangedSince: 1 << 62}), nil)
+}
+
+// knownRows are the messages of a mailbox as Changes tells of them.
+func (f *fixture) knownRows(mbox mail.MailboxID) []mail.HotRow { return f.changes(mbox, 0).Changed }
+
+// sameKnown compares the rows of a query of which the messages are known with those of one that reads them all.
+func (f *fixture) sameKnown(what string, mbox mail.MailboxID, q store.FetchQuery) {
+	f.Helper()
+	want := f.rows(mbox, q)
+	q.Known = f.knownRows(mbox)
+	for round := range 2 { // an engine may have them in memory the second time
+		got := f.rows(mbox, q)
+		if len(got) != len(want) {
+			f.Fatalf("%s, round %d: %d rows, want %d", what, round, len(got), len(want))
+		}
+		for i := range got {
+			ignoreUnasked(q.Fields, &got[i], &want[i])
+			if q.Fields&store.FieldMeta == 0 {
+				got[i].SavedDate, got[i].Junk = want[i].SavedDate, want[i].Junk
+			}
+		}
+		if diff := cmp.Diff(want, got, rowOptions()); diff != "" {
+			f.Fatalf("%s, round %d (-want +got):\n%s", what, round, diff)
+		}
+	}
+}
+
+func fetchKnown(f *fixture) {
+	var u []mail.UID
+	for i := range 12 {
+		c := multipart(fmt.Sprint("m", i), part{typ: "text/plain", encoding: "7bit", body: fmt.Sprint("text ", i)}, attachment(300*i, 76, "\r\n", uint64(i)))
+		in := store.Append{InternalDate: testDate(i), Flags: f.flags(`\Seen`, "kw")}
+		switch {
+		case i%3 == 0:
+			in.Prefix = []byte("P: 1\r\n")
+		case i == 5:
+			in.Flags = f.flags(`\Draft`)
+		}
+		u = append(u, f.append(f.inbox, c, in).UID)
+	}
+	f.expunge(f.inbox, u[3], u[4])
+	trash := f.path("Trash").ID
+	_, err := f.s.Copy(f.ctx, f.acct, f.inbox, trash, mail.UIDSetOf(u[0], u[1], u[5]), 0)
+	f.must(err)
+	_, err = f.s.Move(f.ctx, f.acct, f.inbox, trash, mail.UIDSetOf(u[2], u[6]))
+	f.must(err)
+	f.update(f.inbox, store.FlagUpdate{UIDs: mail.UIDSetOf(u[0], u[7], u[5]), Flags: f.flags(`\Answered`)})
+	for fields := range allFields + 1 {
+		f.sameKnown(fmt.Sprintf("fields %b", fields), f.inbox, store.FetchQuery{Fields: fields})
+	}
+	f.sameKnown("of copies", trash, store.FetchQuery{Fields: allFields &^ store.FieldMeta})
+	for _, q := range []store.FetchQuery{
+		{Limit: 3}, {Order: store.ByUIDDescending}, {Order: store.ByUIDDescending, Limit: 2}, {Order: store.ByDate}, {Order: store.ByDateDescending, Limit: 4},
+		{UIDs: ranges(u[1], u[8])}, {UIDs: mail.UIDSetOf(u[0], u[5], u[9]), Order: store.ByUIDDescending}, {UIDs: mail.UIDSet{}}, {UIDs: mail.OneUID(u[3])},
+		{ChangedSince: f.knownRows(f.inbox)[4].ModSeq},
+	} {
+		q.Fields = store.FieldEnvelope
+		f.sameKnown(fmt.Sprintf("query %+v", q), f.inbox, q)
+	}
+	// What is not known may be left out; what is must come.
+	known := f.knownRows(f.inbox)
+	rows := f.rows(f.inbox, store.FetchQuery{Known: known[1:3]})
+	for _, k := range known[1:3] {
+		if !slices.ContainsFunc(rows, func(r store.Row) bool { return r.UID == k.UID }) {
+			f.Errorf("UID %d, which is known, does not come", k.UID)
+		}
+	}
+}
+
+// What is read of messages that are known is right also after they were changed, copied, moved and read by others, and
+// their content is what it was.
+func fetchKnownChanges(f *fixture) {
+	c := multipart("known", part{typ: "text/plain", encoding: "7bit", body: "text"}, attachment(3000, 76, "\r\n", 4))
+	raw := sourceOf(c)
+	a := f.append(f.inbox, c, store.Append{InternalDate: testDate(1)})
+	for i, name := range []string{`\Seen`, `\Draft`, "kw"} {
+		f.update(f.inbox, store.FlagUpdate{UIDs: mail.OneUID(a.UID), Flags: f.flags(name)})
+		known := f.knownRows(f.inbox)
+		for row, err := range f.s.Fetch(f.ctx, f.acct, f.inbox, store.FetchQuery{Known: known, Fields: allFields &^ store.FieldMeta}) {
+			f.must(err)
+			if !row.Flags.Has(mail.Seen) || row.ModSeq != known[0].ModSeq || row.ID != a.ID || row.Size != a.Size {
+				f.Errorf("change %d: %+v", i, row)
+			}
+			b, err := row.Open()
+			f.must(err)
+			if got, err := readBody(b); err != nil || !bytes.Equal(got, raw) {
+				f.Errorf("change %d: %q (%v)", i, cut(got), err)
+			}
+		}
+	}
+	// A row of a message that was expunged meanwhile may come, and is right then.
+	known := f.knownRows(f.inbox)
+	f.expunge(f.inbox, a.UID)
+	for row, err := range f.s.Fetch(f.ctx, f.acct, f.inbox, store.FetchQuery{Known: known, Fields: store.FieldEnvelope}) {
+		f.must(err)
+		if row.UID != a.UID || string(row.Envelope) != string(c.Envelope) {
+			f.Errorf("after the expunge: %+v", row)
+		}
+	}
+	if rows := f.rows(f.inbox, store.FetchQuery{Known: f.knownRows(f.inbox)}); len(rows) != 0 {
+		f.Errorf("%d rows of messages that nobody knows", len(rows))
+	}
 }
 
 func fetchRowOpen(f *fixture) {
