@@ -18,11 +18,16 @@ func testLogger(t testing.TB) *slog.Logger {
 	return slog.New(slog.NewTextHandler(t.Output(), nil))
 }
 
-// newDisk returns an empty database for the suite.
-func newDisk(t testing.TB) *storetest.Disk {
+// newDisk returns an empty database for the suite. Nothing is kept in memory: what comes back is what the database has.
+func newDisk(t testing.TB) *storetest.Disk { return newDiskOf(t, -1) }
+
+// newCachedDisk is newDisk with what a node keeps in memory.
+func newCachedDisk(t testing.TB) *storetest.Disk { return newDiskOf(t, 1<<20) }
+
+func newDiskOf(t testing.TB, cache int64) *storetest.Disk {
 	uri := testserver.Mongo(t)
 	return &storetest.Disk{Open: func() (store.Store, error) {
-		s, err := Open(context.Background(), Options{URI: uri, Logger: testLogger(t)})
+		s, err := Open(context.Background(), Options{URI: uri, Logger: testLogger(t), DescriptionCache: cache, ContentCache: cache})
 		if err != nil {
 			return nil, err
 		}
@@ -38,4 +43,11 @@ func maintain(ctx context.Context, s store.Store) error {
 func TestStore(t *testing.T) {
 	t.Parallel() // it and other long tests mostly wait for the database
 	storetest.Run(t, storetest.Engine{Name: "mongo", New: newDisk, Gaps: true, Parallel: true, CountsCRLF: true, Maintain: maintain})
+}
+
+func TestStoreCached(t *testing.T) {
+	t.Parallel()
+	storetest.Run(t, storetest.Engine{
+		Name: "mongo", New: newCachedDisk, Gaps: true, Parallel: true, CountsCRLF: true, Maintain: maintain, Only: []string{"Fetch", "Copy", "Content", "Aliasing"},
+	})
 }

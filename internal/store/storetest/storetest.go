@@ -22,6 +22,7 @@ package storetest
 import (
 	"context"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -52,6 +53,9 @@ type Engine struct {
 	// Parallel runs cases of one group beside each other, for an engine that mostly waits for another program. Each has a
 	// store of its own; those of Concurrent still come one by one.
 	Parallel bool
+	// Only names the groups of cases to run; nil runs all, and the random, crash and fault tests. It is for a second run
+	// with other settings, which matter to these groups alone.
+	Only []string
 	// Debts are the cases that the engine does not pass yet, with the reason.
 	// Naming one that does not exist fails the run.
 	Debts []Debt
@@ -128,6 +132,9 @@ func Run(t *testing.T, e Engine) {
 	known := make(map[string]bool)
 	run := func(t *testing.T, name string, test func(t *testing.T)) {
 		known[name] = true
+		if group, _, _ := strings.Cut(name, "/"); e.Only != nil && !slices.Contains(e.Only, group) {
+			return
+		}
 		t.Run(name[strings.LastIndexByte(name, '/')+1:], func(t *testing.T) {
 			for _, d := range e.Debts {
 				if d.Case == name {
@@ -156,6 +163,11 @@ func Run(t *testing.T, e Engine) {
 	run(t, "Crash", func(t *testing.T) { testCrash(t, e) })
 	run(t, "CrashLoad", func(t *testing.T) { testCrashLoad(t, e) })
 	run(t, "Faults", func(t *testing.T) { testFaults(t, e) })
+	for _, group := range e.Only {
+		if !known[group] {
+			t.Errorf("there is no group %q", group)
+		}
+	}
 	for _, d := range e.Debts {
 		if !known[d.Case] {
 			t.Errorf("the debt %q names no case", d.Case)
