@@ -45,6 +45,7 @@ type Store struct {
 	CacheMB        int      `toml:"cacheMB" range:"0..1048576" doc:"memory for the cache of the database in MiB; 0: a sixteenth of the memory, at least 64 and at most 512"`
 	MemTableMB     int      `toml:"memTableMB" range:"4..1024" doc:"memory for changes that are not yet in a table of the database, in MiB"`
 	SpoolMB        int      `toml:"spoolMB" range:"1..64" doc:"messages above this size in MiB wait in a file instead of memory while they are received"`
+	MailboxCacheMB int      `toml:"mailboxCacheMB" range:"0..1048576" doc:"memory, in MiB, for what is kept of mailboxes (20 octets a message) when no session has them selected any more, so that the next one only reads what has changed"`
 	CachedAccounts int      `toml:"cachedAccounts" range:"100..10000000" doc:"accounts that are kept in memory with the counters of their mailboxes"`
 	Compactions    int      `toml:"compactions" range:"0..256" doc:"tables of the database that are rewritten at the same time; 0: half as many as there are processors"`
 	ReadAhead      int      `toml:"readAhead" range:"-1..256" doc:"answers with many messages for which another processor reads ahead, at the same time; 0: half as many as there are processors, -1: none"`
@@ -258,7 +259,7 @@ func Default() *Config {
 		MaxStorage: 1024, MaxRecipients: 2000, MaxForwards: 2000, MaxMailboxes: 1500,
 		ShutdownTimeout: Duration(5 * time.Second), ProxyTimeout: Duration(5 * time.Second),
 		Store: Store{
-			Path: "mallard-data", MemTableMB: 16, SpoolMB: 1, CachedAccounts: 10000, MinFreeMB: 128,
+			Path: "mallard-data", MemTableMB: 16, SpoolMB: 1, MailboxCacheMB: 32, CachedAccounts: 10000, MinFreeMB: 128,
 			FlagDelay: Duration(200 * time.Millisecond), JournalAge: Duration(12 * time.Hour), ThreadAge: Duration(180 * 24 * time.Hour),
 		},
 		DBs: DBs{

@@ -34,7 +34,7 @@ func TestOutageAfterAChange(t *testing.T) {
 	}
 	for box, want := range map[string]int{"INBOX": 3, "Sent": 2} { // one came, one moved, one was expunged
 		set, err := w.store.Changes(t.Context(), w.acct.ID, w.box(t, box), 0)
-		if err != nil || len(set.Changed) != want {
+		if err != nil || set.Changed.Len() != want {
 			t.Errorf("%s: %v, %v; want %d messages", box, set, err, want)
 		}
 	}

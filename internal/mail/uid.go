@@ -137,4 +137,5 @@ type HotRow struct {
 	UID    UID
 	ModSeq ModSeq
 	Flags  Flags
+	Octets int64 // as Counters count them
 }

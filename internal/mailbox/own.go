@@ -2,7 +2,6 @@ package mailbox
 
 import (
 	"context"
-	"slices"
 
 	"mallard/internal/mail"
 	"mallard/internal/store"
@@ -18,9 +17,9 @@ import (
 // The view learns what happened before, as by Sync. Errors: those of
 // store.Messages.UpdateFlags.
 func (v *View) UpdateFlags(ctx context.Context, u store.FlagUpdate, silent bool) (*store.FlagResult, error) {
-	var before snapshot
+	var before *mail.HotRows
 	if silent {
-		if err := v.sync(ctx, func() { before = v.sh.snapshot() }); err != nil {
+		if err := v.sync(ctx, func() { before = v.sh.rows.Snapshot() }); err != nil {
 			return nil, err
 		}
 	}
@@ -30,7 +29,7 @@ func (v *View) UpdateFlags(ctx context.Context, u store.FlagUpdate, silent bool)
 	}
 	if silent {
 		for _, r := range res.Changed {
-			if old, ok := before.flags(r.UID); ok && updated(old, &u) == r.Flags {
+			if i, ok := before.Find(r.UID); ok && updated(before.At(i).Flags, &u) == r.Flags {
 				v.noteOwn(r)
 			}
 		}
@@ -77,35 +76,4 @@ func (v *View) noteOwn(r mail.HotRow) {
 		v.own = make(map[mail.UID]mail.ModSeq)
 	}
 	v.own[r.UID] = r.ModSeq
-}
-
-// snapshot is what the hot rows of a mailbox were at a moment. It costs twelve octets
-// for each message.
-type snapshot struct {
-	epoch   uint64
-	uids    []mail.UID
-	modSeqs []mail.ModSeq
-	refs    []uint32
-	set     []mail.Flags
-}
-
-// snapshot must run with sh.mu held.
-func (sh *shared) snapshot() snapshot {
-	return snapshot{
-		epoch: sh.epoch,
-		uids:  slices.Clip(sh.uids), modSeqs: slices.Clone(sh.modSeqs), refs: slices.Clone(sh.flagRef), set: slices.Clip(sh.flagSet),
-	}
-}
-
-// row returns the hot row at a position.
-func (s *snapshot) row(i int) mail.HotRow {
-	return mail.HotRow{UID: s.uids[i], ModSeq: s.modSeqs[i], Flags: s.set[s.refs[i]]}
-}
-
-func (s *snapshot) flags(uid mail.UID) (mail.Flags, bool) {
-	i, ok := slices.BinarySearch(s.uids, uid)
-	if !ok {
-		return mail.Flags{}, false
-	}
-	return s.set[s.refs[i]], true
 }

@@ -301,7 +301,7 @@ func (s *Service) load(ctx context.Context, b *indexedBox, rows *snapshot, wante
 	if err != nil {
 		return nil, err
 	}
-	s.cache.put(b, read, rows.uids)
+	s.cache.put(b, read, rows.UIDs())
 	known, _ = s.cache.messages(b)
 	return known, nil
 }
@@ -311,7 +311,7 @@ func (s *Service) load(ctx context.Context, b *indexedBox, rows *snapshot, wante
 func notValid(msgs []*indexed, rows *snapshot, wanted []int, known bool) []mail.HotRow {
 	var out []mail.HotRow
 	for _, i := range wanted {
-		row := rows.row(i)
+		row := rows.At(i)
 		for len(msgs) > 0 && msgs[0].uid < row.UID {
 			msgs = msgs[1:]
 		}

@@ -55,7 +55,7 @@ func (v *View) Search(ctx context.Context, p *search.Program) ([]Found, error) {
 	}
 	var rows snapshot
 	began := time.Now()
-	if err := v.sync(ctx, func() { rows = v.sh.snapshot() }); err != nil {
+	if err := v.sync(ctx, func() { rows = v.sh.taken() }); err != nil {
 		return nil, err
 	}
 	hits, err := v.svc.findIn(ctx, v.sh.key, p, &rows, false)
@@ -66,19 +66,25 @@ func (v *View) Search(ctx context.Context, p *search.Program) ([]Found, error) {
 	return foundOf(hits), nil
 }
 
+// snapshot is what the hot rows of a mailbox were at a moment.
+type snapshot struct {
+	epoch uint64
+	*mail.HotRows
+}
+
+// taken must run with sh.mu held.
+func (sh *shared) taken() snapshot { return snapshot{sh.epoch, sh.rows.Snapshot()} }
+
 // rows returns the hot rows of a mailbox as they are now.
 func (s *Service) rows(ctx context.Context, key boxKey) (*snapshot, error) {
 	sh := s.views.acquire(key)
 	defer s.views.release(sh)
-	if err := sh.sync(ctx, s.store, &s.views); err != nil {
-		if mail.CodeOf(err) == mail.CodeNoMailbox {
-			s.forget(key)
-		}
+	if err := s.sync(ctx, sh); err != nil {
 		return nil, err
 	}
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	snap := sh.snapshot()
+	snap := sh.taken()
 	return &snap, nil
 }
 
@@ -113,8 +119,8 @@ type openMessage struct {
 func (f *cachedSearch) decideRows(ctx context.Context, facts bool) error {
 	var wanted []int
 	var sure []bool
-	for i := range f.rows.uids {
-		row := f.rows.row(i)
+	for i := range f.rows.Len() {
+		row := f.rows.At(i)
 		result := f.p.View(row.UID, row.ModSeq, row.Flags)
 		switch {
 		case result == search.No:
@@ -133,7 +139,7 @@ func (f *cachedSearch) decideRows(ctx context.Context, facts bool) error {
 		return err
 	}
 	for n, i := range wanted {
-		row := f.rows.row(i)
+		row := f.rows.At(i)
 		for len(known) > 0 && known[0].uid < row.UID {
 			known = known[1:]
 		}

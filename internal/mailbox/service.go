@@ -30,6 +30,13 @@ type Options struct {
 	Log   *slog.Logger
 	// MaxMailboxes limits the mailboxes of an account; 0 means 1500.
 	MaxMailboxes int
+	// IdleCopies is how much memory, in octets, the copies of mailboxes may take that
+	// no session has selected any more; 0 means DefaultIdleCopies, a negative one that
+	// none is kept.
+	IdleCopies int
+	// CountCopies says that the engine counts the messages of a mailbox one by one, so
+	// that it is better done from a copy of the mailbox.
+	CountCopies bool
 	// Quota returns the limit of an account in octets, 0 for none. It is asked
 	// before each append and copy.
 	Quota func(ctx context.Context, acct mail.AccountID) (int64, error)
@@ -47,6 +54,7 @@ type Service struct {
 	quota        func(ctx context.Context, acct mail.AccountID) (int64, error)
 	views        viewTable
 	cache        *searchCache // nil for none
+	countCopies  bool
 }
 
 // DefaultMaxMailboxes is the limit of mailboxes of one account.
@@ -68,6 +76,10 @@ func New(o Options) *Service {
 		s.quota = func(context.Context, mail.AccountID) (int64, error) { return 0, nil }
 	}
 	s.views.init()
+	if o.IdleCopies != 0 {
+		s.views.limits.idleOctets = max(o.IdleCopies, 0)
+	}
+	s.countCopies = o.CountCopies
 	return s
 }
 

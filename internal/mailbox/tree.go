@@ -21,11 +21,6 @@ func (s *Service) Get(ctx context.Context, acct mail.AccountID, id mail.MailboxI
 	return s.store.Mailbox(ctx, acct, id)
 }
 
-// Counters returns the counters of mailboxes, see store.Mailboxes.Counters.
-func (s *Service) Counters(ctx context.Context, acct mail.AccountID, ids ...mail.MailboxID) (map[mail.MailboxID]mail.Counters, error) {
-	return s.store.Counters(ctx, acct, ids...)
-}
-
 // Lookup returns a mailbox by its name, in any spelling that CanonicalName accepts.
 func (s *Service) Lookup(ctx context.Context, acct mail.AccountID, name string) (*mail.Mailbox, error) {
 	path, err := mail.CanonicalName(name)

@@ -20,7 +20,7 @@ type View struct {
 	svc *Service
 	sh  *shared
 
-	uids []mail.UID // what the client knows; may share the array of sh.uids
+	uids []mail.UID // what the client knows; may share the array of sh.rows
 	pos  uint64     // number of the next delta to take over
 	told mail.ModSeq
 	// uidNext belongs to what Sync has learnt: a client takes messages with UIDs
@@ -73,17 +73,14 @@ func (u *Update) Empty() bool { return len(u.Expunged) == 0 && !u.Grown && len(u
 // Errors: NoMailbox.
 func (s *Service) View(ctx context.Context, acct mail.AccountID, mbox mail.MailboxID, claim bool) (*View, error) {
 	sh := s.views.acquire(boxKey{acct, mbox})
-	if err := sh.sync(ctx, s.store, &s.views); err != nil {
-		if mail.CodeOf(err) == mail.CodeNoMailbox {
-			s.forget(sh.key)
-		}
+	if err := s.sync(ctx, sh); err != nil {
 		s.views.release(sh)
 		return nil, err
 	}
 	v := &View{svc: s, sh: sh, claim: claim}
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	v.uids = slices.Clip(sh.uids)
+	v.uids = sh.rows.UIDs()
 	v.pos = sh.first + uint64(len(sh.log))
 	v.told, v.uidNext = sh.to, sh.uidNext
 	v.claimRecent(v.uids)
@@ -111,10 +108,7 @@ func (v *View) Sync(ctx context.Context) error {
 
 // sync is Sync and then, in the same moment, a look at the copy.
 func (v *View) sync(ctx context.Context, look func()) error {
-	if err := v.sh.sync(ctx, v.svc.store, &v.svc.views); err != nil {
-		if mail.CodeOf(err) == mail.CodeNoMailbox {
-			v.svc.forget(v.sh.key)
-		}
+	if err := v.svc.sync(ctx, v.sh); err != nil {
 		return err
 	}
 	v.sh.mu.Lock()
@@ -174,26 +168,27 @@ func (v *View) markExpunged(u mail.UID) bool {
 // compare finds the changes by comparing the lists, for a session that slept
 // through more changes than are logged.
 func (v *View) compare() {
-	sh := v.sh
+	uids := v.sh.rows.UIDs()
 	v.expunged, v.added = nil, nil
 	i := 0 // both lists are in order
 	for _, u := range v.uids {
-		for i < len(sh.uids) && sh.uids[i] < u {
+		for i < len(uids) && uids[i] < u {
 			i++
 		}
-		switch {
-		case i == len(sh.uids) || sh.uids[i] != u:
+		if i == len(uids) || uids[i] != u {
 			v.expunged = v.expunged.Append(u)
 			delete(v.flagged, u)
-		case sh.modSeqs[i] > v.told:
-			v.markFlagged(u, sh.modSeqs[i])
+			continue
+		}
+		if ms := v.sh.rows.At(i).ModSeq; ms > v.told {
+			v.markFlagged(u, ms)
 		}
 	}
-	i, known := sh.find(v.Last())
+	i, known := v.sh.rows.Find(v.Last())
 	if known {
 		i++
 	}
-	v.added = slices.Clone(sh.uids[i:])
+	v.added = slices.Clone(uids[i:])
 }
 
 // caughtUp must run with sh.mu held.
@@ -248,7 +243,7 @@ func (v *View) dropExpunged() []Numbered {
 // less because messages still have their numbers here, the session needs its own.
 func (v *View) takeAdded() {
 	if len(v.expunged) == 0 && v.pos == v.sh.first+uint64(len(v.sh.log)) {
-		v.uids = slices.Clip(v.sh.uids)
+		v.uids = v.sh.rows.UIDs()
 	} else if len(v.added) > 0 {
 		v.uids = append(slices.Clip(v.uids), v.added...)
 	}
@@ -262,14 +257,14 @@ func (v *View) takeFlagged() []NumberedRow {
 	out := make([]NumberedRow, 0, len(v.flagged))
 	later := make(map[mail.UID]mail.ModSeq)
 	for uid, ms := range v.flagged {
-		i, ok := v.sh.find(uid)
+		i, ok := v.sh.rows.Find(uid)
 		seq, known := slices.BinarySearch(v.uids, uid)
 		switch {
 		case !ok || !known:
-		case v.sh.modSeqs[i] < v.own[uid]:
+		case v.sh.rows.At(i).ModSeq < v.own[uid]:
 			later[uid] = ms // the client knows better than the copy
 		default:
-			out = append(out, NumberedRow{Seq: uint32(seq + 1), HotRow: v.sh.row(i)})
+			out = append(out, NumberedRow{Seq: uint32(seq + 1), HotRow: v.sh.rows.At(i)})
 		}
 	}
 	slices.SortFunc(out, func(a, b NumberedRow) int { return int(a.Seq) - int(b.Seq) })
@@ -316,11 +311,11 @@ func (v *View) UIDNext() mail.UID { return v.uidNext }
 func (v *View) Row(uid mail.UID) (mail.HotRow, bool) {
 	v.sh.mu.Lock()
 	defer v.sh.mu.Unlock()
-	i, ok := v.sh.find(uid)
+	i, ok := v.sh.rows.Find(uid)
 	if !ok {
 		return mail.HotRow{}, false
 	}
-	return v.sh.row(i), true
+	return v.sh.rows.At(i), true
 }
 
 // Rows yields the messages of a set that the client knows and that still exist,
@@ -344,15 +339,8 @@ func (v *View) Rows(set mail.UIDSet) iter.Seq[NumberedRow] {
 func (v *View) FirstUnseen() uint32 {
 	v.sh.mu.Lock()
 	defer v.sh.mu.Unlock()
-	unseen := make([]bool, len(v.sh.flagSet))
-	for i, f := range v.sh.flagSet {
-		unseen[i] = !f.Has(mail.Seen)
-	}
-	for i, ref := range v.sh.flagRef {
-		if !unseen[ref] {
-			continue
-		}
-		if seq, ok := slices.BinarySearch(v.uids, v.sh.uids[i]); ok {
+	for i := range v.sh.rows.Where(func(f mail.Flags) bool { return !f.Has(mail.Seen) }) {
+		if seq, ok := slices.BinarySearch(v.uids, v.sh.rows.At(i).UID); ok {
 			return uint32(seq + 1)
 		}
 	}

@@ -87,7 +87,7 @@ func (f *fixture) rows(t failer, box mail.MailboxID) map[mail.UID]mail.HotRow {
 		if err != nil {
 			t.Fatalf("fetch: %v", err)
 		}
-		out[r.UID] = mail.HotRow{UID: r.UID, ModSeq: r.ModSeq, Flags: r.Flags}
+		out[r.UID] = mail.HotRow{UID: r.UID, ModSeq: r.ModSeq, Flags: r.Flags, Octets: r.Size}
 	}
 	return out
 }
@@ -460,12 +460,12 @@ func TestViewProperties(t *testing.T) {
 		store  memstore.Options
 	}{
 		"defaults":         {limits: defaultViewLimits()},
-		"short log":        {limits: viewLimits{deltas: 2, deltaRows: 1 << 20, idleBoxes: 10, idleMessages: 1 << 20, recentBoxes: 10}},
-		"no log":           {limits: viewLimits{deltas: 0, deltaRows: 0, idleBoxes: 10, idleMessages: 1 << 20, recentBoxes: 10}},
-		"small log":        {limits: viewLimits{deltas: 100, deltaRows: 3, idleBoxes: 10, idleMessages: 1 << 20, recentBoxes: 10}},
+		"short log":        {limits: viewLimits{deltas: 2, deltaRows: 1 << 20, idleOctets: 1 << 20, recentBoxes: 10}},
+		"no log":           {limits: viewLimits{deltas: 0, deltaRows: 0, idleOctets: 1 << 20, recentBoxes: 10}},
+		"small log":        {limits: viewLimits{deltas: 100, deltaRows: 3, idleOctets: 1 << 20, recentBoxes: 10}},
 		"no idle copies":   {limits: viewLimits{deltas: 3, deltaRows: 20, recentBoxes: 10}},
 		"forgetful store":  {limits: defaultViewLimits(), store: memstore.Options{Tombstones: 1}},
-		"forgetful, short": {limits: viewLimits{deltas: 1, deltaRows: 5, idleBoxes: 1, idleMessages: 3, recentBoxes: 10}, store: memstore.Options{Tombstones: 1}},
+		"forgetful, short": {limits: viewLimits{deltas: 1, deltaRows: 5, idleOctets: idleOverhead + 100, recentBoxes: 10}, store: memstore.Options{Tombstones: 1}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -487,20 +487,27 @@ func TestViewProperties(t *testing.T) {
 }
 
 // Reading the store again, or something that the copy has already, changes nothing.
+func hotRows(rows ...mail.HotRow) (out mail.HotRows) {
+	for _, r := range rows {
+		out.Append(r)
+	}
+	return out
+}
+
 func TestApplyTwice(t *testing.T) {
-	sh := &shared{limits: defaultViewLimits(), epochs: new(atomic.Uint64), flagIdx: map[mail.Flags]uint32{}}
+	sh := &shared{limits: defaultViewLimits(), epochs: new(atomic.Uint64)}
 	row := func(uid mail.UID, ms mail.ModSeq, f mail.SystemFlags) mail.HotRow {
 		return mail.HotRow{UID: uid, ModSeq: ms, Flags: mail.NewFlags(f)}
 	}
-	first := &store.ChangeSet{To: 3, UIDNext: 4, Changed: []mail.HotRow{row(1, 1, 0), row(2, 2, 0), row(3, 3, 0)}}
-	second := &store.ChangeSet{To: 5, UIDNext: 4, Changed: []mail.HotRow{row(2, 4, mail.Seen)}, Expunged: mail.UIDSetOf(3)}
+	first := &store.ChangeSet{To: 3, UIDNext: 4, Changed: hotRows(row(1, 1, 0), row(2, 2, 0), row(3, 3, 0))}
+	second := &store.ChangeSet{To: 5, UIDNext: 4, Changed: hotRows(row(2, 4, mail.Seen)), Expunged: mail.UIDSetOf(3)}
 	for _, set := range []*store.ChangeSet{first, first, second, second, first, second} {
 		sh.apply(set)
 	}
-	if want := []mail.UID{1, 2}; !slices.Equal(sh.uids, want) {
-		t.Errorf("messages %v, want %v", sh.uids, want)
+	if want := []mail.UID{1, 2}; !slices.Equal(sh.rows.UIDs(), want) {
+		t.Errorf("messages %v, want %v", sh.rows.UIDs(), want)
 	}
-	if got, want := sh.row(1), row(2, 4, mail.Seen); got != want {
+	if got, want := sh.rows.At(1), row(2, 4, mail.Seen); got != want {
 		t.Errorf("row %+v, want %+v", got, want)
 	}
 	if sh.to != 5 || sh.uidNext != 4 || len(sh.log) != 2 {
@@ -517,7 +524,8 @@ func TestFlagSetsAreForgotten(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer v.Close()
-	for i := range 3 * spareFlags {
+	const many = 3000
+	for i := range many {
 		u := store.FlagUpdate{UIDs: mail.OneUID(1), Mode: store.FlagsReplace, Flags: mail.NewFlags(0, fmt.Sprint("k", i))}
 		if _, err := v.UpdateFlags(t.Context(), u, true); err != nil {
 			t.Fatal(err)
@@ -526,10 +534,10 @@ func TestFlagSetsAreForgotten(t *testing.T) {
 	if err := v.Sync(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if n := len(v.sh.flagSet); n > spareFlags+10 {
-		t.Errorf("%d sets of flags are kept for 2 messages", n)
+	if n := v.sh.rows.Octets(); n > 150_000 {
+		t.Errorf("the copy of a mailbox of 2 messages has %d octets", n)
 	}
-	if r, _ := v.Row(1); !r.Flags.HasKeyword(fmt.Sprint("k", 3*spareFlags-1)) {
+	if r, _ := v.Row(1); !r.Flags.HasKeyword(fmt.Sprint("k", many-1)) {
 		t.Errorf("flags are %v", r.Flags.List())
 	}
 	if r, _ := v.Row(2); !r.Flags.IsZero() {
@@ -559,8 +567,8 @@ func TestLogIsBounded(t *testing.T) {
 		for _, d := range v.sh.log {
 			rows += d.rows()
 		}
-		if rows > 500 || rows != v.sh.rows {
-			t.Fatalf("%d messages in the log, counted as %d", rows, v.sh.rows)
+		if rows > 500 || rows != v.sh.logged {
+			t.Fatalf("%d messages in the log, counted as %d", rows, v.sh.logged)
 		}
 	}
 }

@@ -103,7 +103,7 @@ func TestDeletedMailbox(t *testing.T) {
 	if _, err := f.View(t.Context(), f.acct, box, true); mail.CodeOf(err) != mail.CodeNoMailbox {
 		t.Errorf("view: %v, want no mailbox", err)
 	}
-	if n, m := len(f.views.boxes), len(f.views.idle); n+m != 0 {
+	if n, m := len(f.views.boxes), f.views.idle.Len(); n+m != 0 {
 		t.Errorf("%d copies and %d idle ones are left", n, m)
 	}
 }
@@ -156,7 +156,7 @@ func TestTroubleKeepsTheCopy(t *testing.T) {
 // Copies that nobody uses are bounded, and \Recent outlives them.
 func TestIdleCopies(t *testing.T) {
 	f := newFixture(t, memstore.Options{}, nil)
-	f.views.limits.idleBoxes, f.views.limits.idleMessages, f.views.limits.recentBoxes = 3, 50, 20
+	f.views.limits.idleOctets, f.views.limits.recentBoxes = 3*idleOverhead+800, 20
 	var boxes []mail.MailboxID
 	for i := range 30 {
 		b, err := f.Create(t.Context(), f.acct, mail.Mailbox{Path: fmt.Sprint("box", i)}, false)
@@ -171,12 +171,16 @@ func TestIdleCopies(t *testing.T) {
 		v.Close()
 		boxes = append(boxes, b.ID)
 		total := 0
-		for _, sh := range f.views.idle {
-			total += sh.len()
+		for e := f.views.idle.Front(); e != nil; e = e.Next() {
+			total += e.Value.(*shared).rest()
 		}
-		if len(f.views.idle) > 3 || total > 50 || len(f.views.boxes) != len(f.views.idle) || len(f.views.recent) > 20 {
-			t.Fatalf("%d idle copies with %d messages, %d copies, %d notes", len(f.views.idle), total, len(f.views.boxes), len(f.views.recent))
+		if total > f.views.limits.idleOctets || total != f.views.idleOctets || len(f.views.boxes) != f.views.idle.Len() || len(f.views.recent) > 20 {
+			t.Fatalf("idle copies of %d octets, counted as %d; %d copies, %d of them idle, %d notes",
+				total, f.views.idleOctets, len(f.views.boxes), f.views.idle.Len(), len(f.views.recent))
 		}
+	}
+	if f.views.idle.Len() == 0 {
+		t.Error("no copy is kept")
 	}
 	last := boxes[28]
 	f.add(t, last, 1, mail.Flags{})
@@ -192,7 +196,7 @@ func TestIdleCopies(t *testing.T) {
 			t.Errorf("look %d: %d recent messages, want %d", i, got, 1-i)
 		}
 		v.Close()
-		f.views.limits.idleBoxes = 0
+		f.views.limits.idleOctets = 0
 	}
 }
 
@@ -200,7 +204,7 @@ func TestIdleCopies(t *testing.T) {
 func TestConcurrentViews(t *testing.T) {
 	for name, limits := range map[string]viewLimits{
 		"defaults": defaultViewLimits(),
-		"short":    {deltas: 2, deltaRows: 10, idleBoxes: 0, idleMessages: 10, recentBoxes: 5},
+		"short":    {deltas: 2, deltaRows: 10, idleOctets: idleOverhead + 300, recentBoxes: 5},
 	} {
 		t.Run(name, func(t *testing.T) { concurrently(t, limits) })
 	}

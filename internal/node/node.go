@@ -153,6 +153,7 @@ func (n *Node) makeServices() error {
 	n.closers = append(n.closers, n.auth.Close)
 	n.mailboxes = mailbox.New(mailbox.Options{
 		Store: n.engine, Bus: n.bus, Log: n.log, Quota: n.quotaLimit, MaxMailboxes: n.cfg.MaxMailboxes, Search: n.searchCache(),
+		IdleCopies: offWhenZero(n.cfg.Store.MailboxCacheMB << 20), CountCopies: n.cluster != nil,
 	})
 	n.receiver = newReceiver(n.cfg)
 	n.delivery = delivery.New(delivery.Options{Directory: n.accounts, Mailboxes: n.mailboxes, Receiver: n.receiver, Counter: n.limits, Log: n.log})

@@ -542,8 +542,9 @@ type ChangeSet struct {
 	To mail.ModSeq
 	// UIDNext is a UID below which no new message will show.
 	UIDNext mail.UID
-	// Changed are the messages that exist and came or changed after since, by UID.
-	Changed []mail.HotRow
+	// Changed are the messages that exist and came or changed after since, by UID. They
+	// are the caller's own.
+	Changed mail.HotRows
 	// Expunged are UIDs removed after since.
 	Expunged mail.UIDSet
 	// Whole is set when the engine no longer knows what was removed after since:

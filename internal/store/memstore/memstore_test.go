@@ -148,7 +148,7 @@ func TestTombstones(t *testing.T) {
 	s := memstore.New(memstore.Options{Tombstones: 2})
 	acct, mbox := fill(t, s, 5)
 	start, err := s.Changes(ctx, acct, mbox, 0)
-	if err != nil || start.Whole || len(start.Changed) != 5 {
+	if err != nil || start.Whole || start.Changed.Len() != 5 {
 		t.Fatalf("at the start: %+v, %v", start, err)
 	}
 	if _, err := s.Expunge(ctx, acct, mbox, mail.UIDSetOf(1, 2), false); err != nil {
@@ -161,10 +161,10 @@ func TestTombstones(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if set, err := s.Changes(ctx, acct, mbox, start.To); err != nil || !set.Whole || len(set.Changed) != 2 || set.Expunged != nil {
+	if set, err := s.Changes(ctx, acct, mbox, start.To); err != nil || !set.Whole || set.Changed.Len() != 2 || set.Expunged != nil {
 		t.Errorf("more than are remembered: %+v, %v", set, err)
 	}
-	if set, err := s.Changes(ctx, acct, mbox, mid.ModSeq); err != nil || set.Whole || len(set.Changed) != 0 {
+	if set, err := s.Changes(ctx, acct, mbox, mid.ModSeq); err != nil || set.Whole || set.Changed.Len() != 0 {
 		t.Errorf("nothing new: %+v, %v", set, err)
 	}
 }

@@ -68,7 +68,7 @@ type content struct {
 func (m *message) size() int64 { return int64(len(m.prefix)) + int64(len(m.content.data)) }
 
 func (m *message) hot() mail.HotRow {
-	return mail.HotRow{UID: m.uid, ModSeq: m.modSeq, Flags: m.flags}
+	return mail.HotRow{UID: m.uid, ModSeq: m.modSeq, Flags: m.flags, Octets: m.size()}
 }
 
 // next returns the mod-sequence of a new change.

@@ -225,7 +225,7 @@ func (s *Store) Changes(ctx context.Context, acct mail.AccountID, mbox mail.Mail
 	set := &store.ChangeSet{To: b.row.HighestModSeq, UIDNext: b.row.UIDNext, Whole: since < b.forgotten}
 	for _, m := range b.msgs {
 		if set.Whole || m.modSeq > since {
-			set.Changed = append(set.Changed, m.hot())
+			set.Changed.Append(m.hot())
 		}
 	}
 	if set.Whole {

@@ -155,7 +155,7 @@ func BenchmarkChanges(b *testing.B) {
 		b.StopTimer()
 		appendMany(b, s, acct, box, 1)
 		b.StartTimer()
-		if set, err = s.Changes(b.Context(), acct, box, set.To); err != nil || len(set.Changed) != 1 {
+		if set, err = s.Changes(b.Context(), acct, box, set.To); err != nil || set.Changed.Len() != 1 {
 			b.Fatal(set, err)
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -66,7 +67,7 @@ func (f *cachedFixture) read(s *Store, mbox mail.MailboxID) map[mail.UID][]byte 
 	f.Helper()
 	set, err := s.Changes(f.Context(), f.acct, mbox, 0)
 	must(f, err)
-	return f.readKnown(s, mbox, set.Changed)
+	return f.readKnown(s, mbox, slices.Collect(set.Changed.All()))
 }
 
 func (f *cachedFixture) readKnown(s *Store, mbox mail.MailboxID, known []mail.HotRow) map[mail.UID][]byte {
@@ -204,7 +205,7 @@ func TestCachedForLateReader(t *testing.T) {
 	set, err := f.s.Changes(t.Context(), f.acct, f.inbox, 0)
 	must(t, err)
 	ms := f.flag(f.s, f.uids[0], mail.Seen)
-	for row, err := range f.s.Fetch(t.Context(), f.acct, f.inbox, store.FetchQuery{Known: set.Changed}) {
+	for row, err := range f.s.Fetch(t.Context(), f.acct, f.inbox, store.FetchQuery{Known: slices.Collect(set.Changed.All())}) {
 		must(t, err)
 		if row.ModSeq != ms || !row.Flags.Has(mail.Seen) {
 			t.Errorf("the row is of mod-sequence %d with %v, want %d", row.ModSeq, row.Flags.List(), ms)
@@ -254,7 +255,7 @@ func TestCachedCopies(t *testing.T) {
 	for _, box := range []mail.MailboxID{f.inbox, trash.ID} {
 		set, err := f.s.Changes(t.Context(), f.acct, box, 0)
 		must(t, err)
-		for _, known := range [][]mail.HotRow{nil, set.Changed} {
+		for _, known := range [][]mail.HotRow{nil, slices.Collect(set.Changed.All())} {
 			for row, err := range f.s.Fetch(t.Context(), f.acct, box, store.FetchQuery{Known: known}) {
 				must(t, err)
 				ids[row.ID] = true
@@ -280,14 +281,14 @@ func TestCachedAndGone(t *testing.T) {
 	must(t, err)
 	set, err := f.s.Changes(t.Context(), f.acct, box.ID, 0)
 	must(t, err)
-	if got := f.readKnown(f.s, box.ID, set.Changed); len(got) != 2 || len(res.To) != 2 {
+	if got := f.readKnown(f.s, box.ID, slices.Collect(set.Changed.All())); len(got) != 2 || len(res.To) != 2 {
 		t.Fatalf("%d messages were moved, %d are there", len(res.To), len(got))
 	}
 	must(t, f.s.DeleteMailbox(t.Context(), f.acct, box.ID))
-	for _, err := range f.s.Fetch(t.Context(), f.acct, box.ID, store.FetchQuery{Known: set.Changed}) {
+	for _, err := range f.s.Fetch(t.Context(), f.acct, box.ID, store.FetchQuery{Known: slices.Collect(set.Changed.All())}) {
 		wants(t, "a mailbox that is gone", err, mail.CodeNoMailbox)
 	}
-	for _, err := range f.s.Fetch(t.Context(), mail.AccountID{1}, f.inbox, store.FetchQuery{Known: set.Changed}) {
+	for _, err := range f.s.Fetch(t.Context(), mail.AccountID{1}, f.inbox, store.FetchQuery{Known: slices.Collect(set.Changed.All())}) {
 		wants(t, "a mailbox of somebody else", err, mail.CodeNoMailbox)
 	}
 }
@@ -305,7 +306,7 @@ func TestCachedAndRestored(t *testing.T) {
 		st, err := f.s.Stage(t.Context(), contentOf(raw))
 		must(t, err)
 		must(t, f.s.RestoreMessages(t.Context(), f.acct, f.inbox, []store.Restored{{
-			UID: f.uids[1], ModSeq: set.Changed[1].ModSeq, ID: mail.MessageID{byte(1 + round)}, EmailID: mail.EmailID{byte(1 + round)},
+			UID: f.uids[1], ModSeq: set.Changed.At(1).ModSeq, ID: mail.MessageID{byte(1 + round)}, EmailID: mail.EmailID{byte(1 + round)},
 			ThreadID: mail.ThreadID{1}, InternalDate: time.UnixMilli(1e12), Staged: st,
 		}}))
 		must(t, st.Close())
@@ -322,7 +323,7 @@ func TestCachedAndRestored(t *testing.T) {
 		if got := f.read(s, f.inbox); len(got) != 1 {
 			t.Errorf("%d messages after one was taken away", len(got))
 		}
-		if got := f.readKnown(s, f.inbox, set.Changed); len(got) != 1 {
+		if got := f.readKnown(s, f.inbox, slices.Collect(set.Changed.All())); len(got) != 1 {
 			t.Errorf("%d messages of those that were known", len(got))
 		}
 	}
@@ -372,7 +373,7 @@ func TestCachedAndCancelled(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	n := 0
-	for _, err := range f.s.Fetch(ctx, f.acct, f.inbox, store.FetchQuery{Known: set.Changed}) {
+	for _, err := range f.s.Fetch(ctx, f.acct, f.inbox, store.FetchQuery{Known: slices.Collect(set.Changed.All())}) {
 		if n++; n > 1 {
 			wants(t, "after the first row", err, mail.CodeCanceled)
 		}

@@ -2,7 +2,6 @@ package mongostore
 
 import (
 	"context"
-	"maps"
 	"slices"
 	"time"
 
@@ -58,10 +57,15 @@ type reading struct {
 	rows     []changeRow
 	late     []changeRow
 	complete map[mail.ModSeq]bool // have a row
-	msgs     map[mail.UID]*hotMessage
+	// msgs are the messages that were read, of a whole mailbox only those that matter beyond their row; all are the rows of
+	// a whole mailbox, in no order and perhaps twice.
+	msgs map[mail.UID]*hotMessage
+	all  mail.HotRows
 	// passed are UIDs that are gone past without a message, and gaps mod-sequences without a row.
 	passed []mail.UID
-	gaps   []mail.ModSeq
+	// rehomed are UIDs whose messages came too late and got others.
+	rehomed []mail.UID
+	gaps    []mail.ModSeq
 }
 
 // changeRow is what a journal row says to Changes.
@@ -177,7 +181,10 @@ func (r *reading) readMessages(ctx context.Context) error {
 		filter = append(filter, bson.E{Key: "modseq", Value: bson.D{{Key: "$gt", Value: int64(r.since)}}})
 	}
 	r.msgs = make(map[mail.UID]*hotMessage)
-	if err := r.addMessages(ctx, filter); err != nil || r.whole {
+	if r.whole {
+		return r.eachMessage(ctx, filter, r.addWhole)
+	}
+	if err := r.addMessages(ctx, filter); err != nil {
 		return err
 	}
 	var uids bson.A
@@ -193,20 +200,54 @@ func (r *reading) readMessages(ctx context.Context) error {
 }
 
 func (r *reading) addMessages(ctx context.Context, filter bson.D) error {
-	docs, err := findAll(ctx, r.s.messages(), filter, append(rowFields(), bson.E{Key: "retentionTime", Value: 1}), nil)
+	return r.eachMessage(ctx, filter, r.add)
+}
+
+func (r *reading) add(m *hotMessage) {
+	if old := r.msgs[m.UID]; old == nil || old.ModSeq < m.ModSeq {
+		r.msgs[m.UID] = m
+	}
+}
+
+// addWhole is add for one of all the messages of a mailbox, of which there may be a million.
+func (r *reading) addWhole(m *hotMessage) {
+	r.all.Append(m.HotRow)
+	from := r.uids
+	if !r.known {
+		from = lastUIDs(r.uidNext)
+	}
+	if m.UID >= from || m.ModSeq > r.settled && !r.complete[m.ModSeq] || r.watched[m.UID] {
+		r.add(m)
+	}
+}
+
+// lastUIDs is the first one of those that may be on their way when nothing else is known.
+func lastUIDs(next mail.UID) mail.UID {
+	if next > inFlight {
+		return next - inFlight
+	}
+	return 1
+}
+
+// readBatch is how many documents of messages are held at a time.
+const readBatch = 4096
+
+// eachMessage reads messages in no order.
+func (r *reading) eachMessage(ctx context.Context, filter bson.D, each func(*hotMessage)) error {
+	o := options.Find().SetProjection(append(rowFields(), bson.E{Key: "retentionTime", Value: 1})).SetBatchSize(readBatch)
+	cur, err := r.s.messages().Find(ctx, filter, o)
 	if err != nil {
 		return readError("read messages", err)
 	}
-	for _, doc := range docs {
-		m, err := hot(doc)
+	defer cur.Close(context.WithoutCancel(ctx))
+	for cur.Next(ctx) {
+		m, err := hot(cur.Current)
 		if err != nil {
 			return err
 		}
-		if old := r.msgs[m.UID]; old == nil || old.ModSeq < m.ModSeq {
-			r.msgs[m.UID] = m
-		}
+		each(m)
 	}
-	return nil
+	return readError("read messages", cur.Err())
 }
 
 // historyKnown reports whether the journal holds every expunge after since: this node knows a moment not long ago before all
@@ -263,10 +304,7 @@ func (r *reading) firstSight(ctx context.Context) error {
 			}
 		}
 	}
-	r.uids = 1
-	if r.uidNext > inFlight {
-		r.uids = r.uidNext - inFlight
-	}
+	r.uids = lastUIDs(r.uidNext)
 	for u, m := range msgs {
 		if m.Arrived.Before(old) {
 			r.uids = max(r.uids, u+1)
@@ -316,17 +354,14 @@ func (r *reading) set() *store.ChangeSet {
 	to := r.settle()
 	settled := to
 	set := &store.ChangeSet{UIDNext: end, Whole: r.whole}
-	for _, u := range slices.Sorted(maps.Keys(r.msgs)) {
-		m := r.msgs[u]
-		if u >= end {
-			to = min(to, m.ModSeq-1)
-			continue
-		}
-		set.Changed = append(set.Changed, m.HotRow)
+	set.Changed = r.changed()
+	for i, _ := set.Changed.Find(end); i < set.Changed.Len(); i++ {
+		to = min(to, set.Changed.At(i).ModSeq-1)
 	}
+	set.Changed.Remove(mail.UIDSet{{First: end, Last: ^mail.UID(0)}})
 	if !r.whole {
 		set.Expunged = r.expunged()
-		set.Changed = slices.DeleteFunc(set.Changed, func(h mail.HotRow) bool { return set.Expunged.Contains(h.UID) })
+		set.Changed.Remove(set.Expunged)
 	}
 	set.To = to
 	if r.since <= r.modSeq {
@@ -335,6 +370,21 @@ func (r *reading) set() *store.ChangeSet {
 	r.track.end(r, settled, uids, set.To)
 	r.repairLater()
 	return set
+}
+
+// changed are the rows of the messages that were read.
+func (r *reading) changed() mail.HotRows {
+	rows := r.all
+	if !r.whole {
+		for _, m := range r.msgs {
+			rows.Append(m.HotRow)
+		}
+	}
+	rows.Sort()
+	if r.whole {
+		rows.Remove(mail.UIDSetOf(r.rehomed...))
+	}
+	return rows
 }
 
 // settle returns up to where every mod-sequence is accounted for.

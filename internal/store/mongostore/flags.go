@@ -370,7 +370,7 @@ func (f *flagging) result() *store.FlagResult {
 		st := f.msgs[u]
 		row := st.before.HotRow
 		if st.ms != 0 {
-			row = mail.HotRow{UID: u, ModSeq: st.ms, Flags: st.after}
+			row.ModSeq, row.Flags = st.ms, st.after
 			res.Changed = append(res.Changed, row)
 			res.ModSeq = max(res.ModSeq, st.ms)
 		}

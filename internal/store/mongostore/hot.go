@@ -53,7 +53,7 @@ func hotFields() bson.D {
 
 // rowFields is the projection of the hot members alone that a view needs.
 func rowFields() bson.D {
-	return bson.D{{Key: "_id", Value: 1}, {Key: "uid", Value: 1}, {Key: "modseq", Value: 1}, {Key: "flags", Value: 1}}
+	return bson.D{{Key: "_id", Value: 1}, {Key: "uid", Value: 1}, {Key: "modseq", Value: 1}, {Key: "flags", Value: 1}, {Key: "size", Value: 1}}
 }
 
 // metaFields is the projection for store.FieldMeta, to be added to hotFields.
@@ -115,7 +115,7 @@ func hot(doc bson.Raw) (*hotMessage, error) {
 			own, _ = v.DocumentOK()
 		}
 	}
-	m.Size = m.Counted
+	m.Size, m.Octets = m.Counted, m.Counted
 	if v, err := own.LookupErr(keySize); err == nil && integer(own.Lookup(keyOf)) == m.Counted {
 		m.Size = integer(v) // the message is still as it was when that was noted
 	}

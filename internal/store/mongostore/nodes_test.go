@@ -210,7 +210,7 @@ func (o *observer) read() error {
 		o.gone[u] = true
 	}
 	before := o.shown
-	for _, h := range set.Changed {
+	for h := range set.Changed.All() {
 		if !set.Whole && h.UID <= before && !o.seen[h.UID] && h.UID >= o.from {
 			return fmt.Errorf("UID %d shows after %d", h.UID, before)
 		}

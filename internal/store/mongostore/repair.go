@@ -43,6 +43,7 @@ func (r *reading) rehomeLate(ctx context.Context) error {
 	}
 	for _, u := range uids {
 		delete(r.msgs, u.(mail.UID))
+		r.rehomed = append(r.rehomed, u.(mail.UID))
 	}
 	return nil
 }

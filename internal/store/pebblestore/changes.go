@@ -92,6 +92,7 @@ func (d *differ) run() error {
 	}
 	if d.out.Whole || d.since == 0 { // nobody who has nothing needs to know what went
 		d.out.Whole = true
+		d.out.Changed.Grow(int(d.head.messages))
 		return d.scan(0)
 	}
 	if d.head.messages > smallMailbox {
@@ -242,8 +243,8 @@ func (d *differ) add(uid mail.UID, value []byte, since uint64) error {
 	if string(h.keywords) != d.cache {
 		d.cache = string(h.keywords)
 	}
-	d.out.Changed = append(d.out.Changed, mail.HotRow{
-		UID: uid, ModSeq: mail.ModSeq(h.modseq), Flags: mail.FlagsFromKeywordString(h.system, d.cache),
+	d.out.Changed.Append(mail.HotRow{
+		UID: uid, ModSeq: mail.ModSeq(h.modseq), Flags: mail.FlagsFromKeywordString(h.system, d.cache), Octets: h.size,
 	})
 	return nil
 }

@@ -57,7 +57,7 @@ func (p *flagUpdater) message(uid mail.UID, h *hot) error {
 	old := p.flags(h)
 	if u.UnchangedSince != nil && h.modseq > uint64(*u.UnchangedSince) {
 		p.out.Modified = p.out.Modified.Append(uid)
-		p.out.Existing = append(p.out.Existing, mail.HotRow{UID: uid, ModSeq: mail.ModSeq(h.modseq), Flags: old})
+		p.out.Existing = append(p.out.Existing, mail.HotRow{UID: uid, ModSeq: mail.ModSeq(h.modseq), Flags: old, Octets: h.size})
 		return nil
 	}
 	if err := p.compute(old); err != nil {
@@ -71,7 +71,7 @@ func (p *flagUpdater) message(uid mail.UID, h *hot) error {
 	if changed {
 		p.store(uid, h, old)
 	}
-	row := mail.HotRow{UID: uid, ModSeq: mail.ModSeq(h.modseq), Flags: p.after}
+	row := mail.HotRow{UID: uid, ModSeq: mail.ModSeq(h.modseq), Flags: p.after, Octets: h.size}
 	p.out.Existing = append(p.out.Existing, row)
 	if changed {
 		p.out.Changed = append(p.out.Changed, row)

@@ -203,8 +203,8 @@ func TestCostDoesNotGrowWithTheMailbox(t *testing.T) {
 				box, err := r.s.Mailbox(ctx, r.acct, r.inbox)
 				r.must(err)
 				set, err := r.s.Changes(ctx, r.acct, r.inbox, box.HighestModSeq-1)
-				if r.must(err); len(set.Changed) > 1 {
-					t.Errorf("%d changes", len(set.Changed))
+				if r.must(err); set.Changed.Len() > 1 {
+					t.Errorf("%d changes", set.Changed.Len())
 				}
 			},
 			"newest page": func() {
@@ -325,7 +325,7 @@ func TestChangesBehindATrimmedJournal(t *testing.T) {
 					rows[uid] = seq
 				}
 			}
-			for _, h := range set.Changed {
+			for h := range set.Changed.All() {
 				rows[h.UID] = h.ModSeq
 			}
 			if fmt.Sprint(rows) != fmt.Sprint(want) {

@@ -46,7 +46,7 @@ func (c *change) noteRecent(cmd byte, box mail.MailboxID, uid mail.UID, h *hot) 
 		return
 	}
 	r.changed = append(r.changed, mail.HotRow{
-		UID: uid, ModSeq: mail.ModSeq(c.seq), Flags: mail.FlagsFromKeywordString(h.system, string(h.keywords)),
+		UID: uid, ModSeq: mail.ModSeq(c.seq), Flags: mail.FlagsFromKeywordString(h.system, string(h.keywords)), Octets: h.size,
 	})
 }
 
@@ -89,23 +89,21 @@ func (r *recentChange) since(since uint64, out *store.ChangeSet) bool {
 			break
 		}
 	}
-	// The newest state of a message counts.
 	var gone []mail.UIDRange
-	seen := func(uid mail.UID) bool {
-		return slices.ContainsFunc(out.Changed, func(h mail.HotRow) bool { return h.UID == uid }) ||
-			slices.ContainsFunc(gone, func(u mail.UIDRange) bool { return u.First == uid })
+	expunged := func(uid mail.UID) bool {
+		return slices.ContainsFunc(gone, func(u mail.UIDRange) bool { return u.First == uid })
 	}
 	for e := r; e != nil && e.seq > since; e = e.next {
 		for _, row := range e.changed {
-			if !seen(row.UID) {
-				out.Changed = append(out.Changed, row)
+			if !expunged(row.UID) {
+				out.Changed.Append(row)
 			}
 		}
 		for _, uid := range e.expunged {
 			gone = append(gone, mail.UIDRange{First: uid, Last: uid})
 		}
 	}
-	slices.SortFunc(out.Changed, func(a, b mail.HotRow) int { return int(int64(a.UID) - int64(b.UID)) })
+	out.Changed.Sort() // the newest state of a message stays
 	out.Expunged = mail.NormalizeUIDs(gone)
 	return true
 }

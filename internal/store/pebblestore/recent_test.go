@@ -2,6 +2,7 @@ package pebblestore
 
 import (
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -66,7 +67,8 @@ func TestRecentChanges(t *testing.T) {
 					short++
 				}
 				want := r.fromDatabase(box, since)
-				if d := cmp.Diff(want, got, cmpopts.EquateEmpty(), cmp.Comparer(func(a, b mail.Flags) bool { return a == b })); d != "" {
+				if d := cmp.Diff(want, got, cmpopts.EquateEmpty(), cmp.Comparer(func(a, b mail.Flags) bool { return a == b }),
+					cmp.Transformer("rows", func(r mail.HotRows) []mail.HotRow { return slices.Collect(r.All()) })); d != "" {
 					t.Fatalf("changes of %v since %d (-database +memory):\n%s", box, since, d)
 				}
 			}

@@ -56,7 +56,7 @@ func TestRoundTrip(t *testing.T) {
 	r.must(err)
 	cs, err := r.s.Changes(r.ctx, r.acct, r.inbox, 0)
 	r.must(err)
-	if len(cs.Changed) != 5 || !cs.Changed[0].Flags.HasKeyword("KW") {
+	if cs.Changed.Len() != 5 || !cs.Changed.At(0).Flags.HasKeyword("KW") {
 		t.Errorf("changes: %+v", cs)
 	}
 }

@@ -234,7 +234,7 @@ func appendQuotaBatch(f *fixture) {
 	st := f.stage(sized(100))
 	_, err := f.s.Append(f.ctx, f.acct, f.inbox, []store.Append{{Staged: st, Quota: 299}, {Staged: st, Quota: 299}, {Staged: st, Quota: 299}})
 	f.wants("the third of a batch", err, mail.CodeOverQuota)
-	if b := f.counted(f.inbox); b.Messages != 0 || f.used() != 0 || len(f.changes(f.inbox, 0).Changed) != 0 {
+	if b := f.counted(f.inbox); b.Messages != 0 || f.used() != 0 || f.changes(f.inbox, 0).Changed.Len() != 0 {
 		f.Errorf("a refused batch left %+v, StorageUsed %d", b, f.used())
 	}
 	if head, err := f.s.JournalHead(f.ctx, f.acct); err != nil || !head.IsZero() {

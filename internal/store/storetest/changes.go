@@ -73,7 +73,7 @@ func changesSince(f *fixture) {
 		if set.Whole {
 			continue // it may know no better; Follow shows that it is right
 		}
-		f.sameUIDs("changed since "+tc.name, hotUIDs(set.Changed), tc.changed)
+		f.sameUIDs("changed since "+tc.name, set.Changed.UIDs(), tc.changed)
 		f.sameUIDs("expunged since "+tc.name, collect(set.Expunged), tc.expunged)
 		if set.UIDNext <= added.UID || set.To < added.ModSeq {
 			f.Errorf("since %s: %+v", tc.name, set)
@@ -85,9 +85,9 @@ func changesEverything(f *fixture) {
 	f.fill(f.inbox, 4, "kw")
 	f.expunge(f.inbox, 2)
 	set := f.changes(f.inbox, 0)
-	f.sameUIDs("changed", hotUIDs(set.Changed), []mail.UID{1, 3, 4})
+	f.sameUIDs("changed", set.Changed.UIDs(), []mail.UID{1, 3, 4})
 	for i, r := range f.rows(f.inbox, store.FetchQuery{}) {
-		if h := set.Changed[i]; h.ModSeq != r.ModSeq || h.Flags != r.Flags {
+		if h := set.Changed.At(i); h.ModSeq != r.ModSeq || h.Flags != r.Flags || h.Octets != r.Size {
 			f.Errorf("change %+v, row %+v", h, r)
 		}
 	}
@@ -142,7 +142,7 @@ func (fo *follower) apply(set *store.ChangeSet) (problems []string) {
 		}
 	}
 	before, last := fo.shown, mail.UID(0)
-	for _, h := range set.Changed {
+	for h := range set.Changed.All() {
 		if h.UID <= last {
 			bad("Changed is not in ascending order")
 		}
@@ -232,10 +232,10 @@ func changesOtherMailbox(f *fixture) {
 	to := f.changes(f.inbox, 0).To
 	f.fill(other, 3)
 	f.expunge(other, 1)
-	if set := f.changes(f.inbox, to); len(set.Changed)+len(set.Expunged) != 0 || set.Whole || set.To < to {
+	if set := f.changes(f.inbox, to); set.Changed.Len()+len(set.Expunged) != 0 || set.Whole || set.To < to {
 		f.Errorf("changes of another mailbox show: %+v", set)
 	}
-	f.sameUIDs("other", hotUIDs(f.changes(other, 0).Changed), []mail.UID{2, 3})
+	f.sameUIDs("other", f.changes(other, 0).Changed.UIDs(), []mail.UID{2, 3})
 }
 
 // A client may come with a mod-sequence of a server that lost data: it gets an
@@ -243,7 +243,7 @@ func changesOtherMailbox(f *fixture) {
 func changesFuture(f *fixture) {
 	f.fill(f.inbox, 1)
 	set := f.changes(f.inbox, 1<<62)
-	if !set.Whole && len(set.Changed) != 0 || slices.Contains(hotUIDs(set.Changed), 2) {
+	if !set.Whole && set.Changed.Len() != 0 || slices.Contains(set.Changed.UIDs(), 2) {
 		f.Errorf("since the future: %+v", set)
 	}
 }

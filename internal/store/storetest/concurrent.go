@@ -157,7 +157,7 @@ func (tr *traffic) read(box int) error {
 			return fmt.Errorf("changes up to %d only, but a change with %d had returned", set.To, acked)
 		}
 		last = last && set.To >= acked
-		for _, h := range set.Changed {
+		for h := range set.Changed.All() {
 			seen[h.UID] = true
 		}
 		if set.Whole { // what came and went before is not told

@@ -241,7 +241,7 @@ func moveMessages(f *fixture) {
 			f.Errorf("UID %d is %q, want %q", u, cut(got), cut(contents[i+1]))
 		}
 	}
-	if set := f.changes(f.inbox, srcBefore); !slices.Equal(collect(set.Expunged), src[1:]) || len(set.Changed) != 0 {
+	if set := f.changes(f.inbox, srcBefore); !slices.Equal(collect(set.Expunged), src[1:]) || set.Changed.Len() != 0 {
 		f.Errorf("changes of the source are %+v", set)
 	}
 	s, d := f.counted(f.inbox), f.counted(dst.ID)

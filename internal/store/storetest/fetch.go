@@ -210,7 +210,9 @@ func fetchChangedSince(f *fixture) {
 }
 
 // knownRows are the messages of a mailbox as Changes tells of them.
-func (f *fixture) knownRows(mbox mail.MailboxID) []mail.HotRow { return f.changes(mbox, 0).Changed }
+func (f *fixture) knownRows(mbox mail.MailboxID) []mail.HotRow {
+	return slices.Collect(f.changes(mbox, 0).Changed.All())
+}
 
 // sameKnown compares the rows of a query of which the messages are known with those of one that reads them all.
 func (f *fixture) sameKnown(what string, mbox mail.MailboxID, q store.FetchQuery) {

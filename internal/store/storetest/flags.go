@@ -95,7 +95,7 @@ func flagResult(f *fixture) {
 	}
 	byUID := make(map[mail.UID]mail.HotRow)
 	for _, r := range f.rows(f.inbox, store.FetchQuery{}) {
-		byUID[r.UID] = mail.HotRow{UID: r.UID, ModSeq: r.ModSeq, Flags: r.Flags}
+		byUID[r.UID] = mail.HotRow{UID: r.UID, ModSeq: r.ModSeq, Flags: r.Flags, Octets: r.Size}
 	}
 	for _, h := range slices.Concat(res.Changed, res.Existing) {
 		if byUID[h.UID] != h {
@@ -140,7 +140,7 @@ func flagNoChange(f *fixture) {
 	if b := f.box(f.inbox); b.HighestModSeq != before {
 		f.Errorf("HighestModSeq went from %d to %d without a change", before, b.HighestModSeq)
 	}
-	if set := f.changes(f.inbox, before); len(set.Changed) != 0 {
+	if set := f.changes(f.inbox, before); set.Changed.Len() != 0 {
 		f.Errorf("changes %+v without a change", set)
 	}
 	if now, err := f.s.JournalHead(f.ctx, f.acct); err != nil || now != head {

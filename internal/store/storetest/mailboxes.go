@@ -300,7 +300,7 @@ func mailboxDelete(f *fixture) {
 	if n := f.counted(again.ID).Messages; n != 0 || len(f.rows(again.ID, store.FetchQuery{})) != 0 {
 		f.Errorf("a new mailbox of that name has %d messages", n)
 	}
-	if set := f.changes(again.ID, 0); len(set.Changed) != 0 || len(set.Expunged) != 0 {
+	if set := f.changes(again.ID, 0); set.Changed.Len() != 0 || len(set.Expunged) != 0 {
 		f.Errorf("a new mailbox of that name has changes %+v", set)
 	}
 }
