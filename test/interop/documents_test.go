@@ -55,6 +55,7 @@ func (e *env) record(t *testing.T, n *node) map[string]map[string]fields {
 	n.must(t, http.MethodDelete, u.path("/mailboxes/%s/messages/5", inbox), nil)
 	n.must(t, http.MethodDelete, u.path("/mailboxes/%s", n.mailbox(t, u, "By API")), nil)
 	n.must(t, http.MethodPost, "/authenticate", answer{"username": u.name, "password": u.password})
+	s.Append(n.special(t, u, `\Sent`), `\Seen`, []byte(head("sent", "Cc: Copy <copy@far.test>, no-reply@far.test, Gr\u00fcp: member@far.test;\r\nBcc: blind@far.test\r\n")+"\r\nsent\r\n"))
 	e.logins(t, n, u)
 	return e.collect(t, u)
 }
@@ -104,6 +105,7 @@ func (e *env) collect(t *testing.T, u user) map[string]map[string]fields {
 	c.read(e.users, "users", bson.D{{Key: "_id", Value: id}}, "", func(bson.Raw, int) string { return "user" })
 	c.read(e.users, "addresses", owner, "", func(d bson.Raw, _ int) string { return c.known(d.Lookup("address").StringValue()) })
 	c.read(e.db, "mailboxes", owner, "", func(d bson.Raw, _ int) string { return d.Lookup("path").StringValue() })
+	c.read(e.db, "addressregister", owner, "", func(d bson.Raw, _ int) string { return c.known(d.Lookup("addrview").StringValue()) })
 	c.read(e.db, "threads", owner, "_id", func(d bson.Raw, _ int) string { return c.known(d.Lookup("subject").StringValue()) })
 	message := func(d bson.Raw, _ int) string {
 		name, ok := c.ids[d.Lookup("mailbox").ObjectID()]
@@ -297,4 +299,16 @@ func structure(path, _ string) bool { return strings.HasPrefix(path, "bodystruct
 func kind(s string) string {
 	kind, _, _ := strings.Cut(s, " ")
 	return kind
+}
+
+// special is the path of the mailbox with a special use.
+func (n *node) special(t *testing.T, u user, use string) string {
+	t.Helper()
+	for _, m := range n.must(t, http.MethodGet, u.path("/mailboxes"), nil).list("results") {
+		if m.str("specialUse") == use {
+			return m.str("path")
+		}
+	}
+	t.Fatalf("%s: %s has no mailbox with %s", n.name, u.name, use)
+	return ""
 }

@@ -171,6 +171,7 @@ func (s *Store) appendPrepared(ctx context.Context, acct mail.AccountID, mbox ma
 	s.log(ctx, rows...)
 	s.addKeywords(ctx, r.box, flags...)
 	s.tellCounters(ctx, mbox, n)
+	s.register.note(acct, box, in, p.staged)
 	return out, nil
 }
 

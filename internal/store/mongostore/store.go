@@ -48,6 +48,7 @@ type Store struct {
 	background  sync.WaitGroup
 	leftOver    atomic.Int32
 	authLogKept atomic.Pointer[authLogSetting]
+	register    *register
 
 	// ledger are the charges that are not done, pulse says when others last heard of this node.
 	ledger ledger
@@ -90,6 +91,7 @@ func Open(ctx context.Context, o Options) (_ *Store, err error) {
 		return nil, fmt.Errorf("create the indexes: %w", err)
 	}
 	s.background.Go(s.live)
+	s.startRegister()
 	return s, nil
 }
 
