@@ -152,6 +152,7 @@ type LMTP struct {
 	WriteTimeout    Duration `toml:"writeTimeout" range:"1s..1h" doc:"time for a client to take a reply"`
 	DataTimeout     Duration `toml:"dataTimeout" range:"1s..168h" doc:"time for one message"`
 	MinRate         int64    `toml:"minRate" range:"1..1073741824" doc:"octets per second that a message must have on the average, once it has taken idleTimeout"`
+	LookupTimeout   Duration `toml:"lookupTimeout" range:"0s..30s" doc:"time to find the host name of a client, which is kept with the message; 0s: it is not looked for"`
 	Banner          string   `toml:"banner" doc:"text of the greeting"`
 	Name            string   `toml:"name" doc:"host name in the greeting; empty: that of the machine"`
 	TLS             Pair     `toml:"tls"`
@@ -283,7 +284,7 @@ func Default() *Config {
 			Listener: Listener{Enabled: true, Host: defaultHost, Port: 2424}, Clients: clients,
 			MaxMB: 64, MaxRecipients: 1000, MaxErrors: 100, MaxLineLength: 4096,
 			IdleTimeout: Duration(5 * time.Minute), WriteTimeout: Duration(time.Minute), DataTimeout: Duration(time.Hour), MinRate: 100,
-			Banner: "Welcome to Mallard",
+			LookupTimeout: Duration(time.Second), Banner: "Welcome to Mallard",
 		},
 		API: API{
 			Listener: Listener{Enabled: true, Host: defaultHost, Port: 8080}, Clients: clients,

@@ -7,6 +7,7 @@
 package delivery
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -97,6 +98,7 @@ type Envelope struct {
 	Recipients []*Recipient
 	Client     string // name that the client gave itself
 	Remote     net.Addr
+	RemoteName string // host name of Remote, "" when it is not known
 	Protocol   string
 	Secure     bool
 }
@@ -151,16 +153,16 @@ func (s *Service) Deliver(ctx context.Context, env Envelope, d *draft.Draft) []V
 		return verdicts
 	}
 	defer func() { _ = staged.Close() }()
-	now := time.Now()
+	now, trace := time.Now(), lastReceived(content.Header)
 	if len(env.Recipients) == 1 {
-		verdicts[0] = s.deliverOne(ctx, &env, env.Recipients[0], staged, now)
+		verdicts[0] = s.deliverOne(ctx, &env, env.Recipients[0], staged, trace, now)
 		return verdicts
 	}
 	var g errgroup.Group
 	g.SetLimit(s.o.Parallel)
 	for i, r := range env.Recipients {
 		g.Go(func() error {
-			verdicts[i] = s.deliverOne(ctx, &env, r, staged, now)
+			verdicts[i] = s.deliverOne(ctx, &env, r, staged, trace, now)
 			return nil
 		})
 	}
@@ -168,11 +170,11 @@ func (s *Service) Deliver(ctx context.Context, env Envelope, d *draft.Draft) []V
 	return verdicts
 }
 
-func (s *Service) deliverOne(ctx context.Context, env *Envelope, r *Recipient, staged store.Staged, now time.Time) Verdict {
+func (s *Service) deliverOne(ctx context.Context, env *Envelope, r *Recipient, staged store.Staged, trace received, now time.Time) Verdict {
 	in := store.Append{
 		Staged: staged, InternalDate: now,
 		Prefix: prefix(r.Address, env.Sender.Address),
-		Info:   info(env, r, now),
+		Info:   info(env, r, trace, now),
 	}
 	box, cached, err := s.inbox(ctx, r.Account)
 	if err != nil {
@@ -227,16 +229,17 @@ type messageInfo struct {
 	TransHost  string    `json:"transhost,omitempty"`
 	TransType  string    `json:"transtype,omitempty"`
 	Time       time.Time `json:"time"`
+	QueueID    string    `json:"queueId,omitempty"`
 }
 
-func info(env *Envelope, r *Recipient, now time.Time) string {
+func info(env *Envelope, r *Recipient, trace received, now time.Time) string {
 	host := ""
 	if env.Remote != nil {
 		host, _, _ = net.SplitHostPort(env.Remote.String())
 	}
 	b, err := json.Marshal(messageInfo{
-		Source: "MX", From: env.Sender.Address, To: []string{r.Address}, Origin: host,
-		TransHost: env.Client, TransType: env.Protocol, Time: now.UTC().Truncate(time.Millisecond),
+		Source: "MX", From: env.Sender.Address, To: []string{r.Address}, Origin: cmp.Or(trace.from, host), OriginHost: env.RemoteName,
+		TransHost: env.Client, TransType: cmp.Or(trace.with, env.Protocol), QueueID: trace.id, Time: now.UTC().Truncate(time.Millisecond),
 	})
 	if err != nil {
 		return "" // strings and a time always encode

@@ -1,83 +1,25 @@
-package delivery_test
+package delivery
 
-import (
-	"context"
-	"math"
-	"strings"
-	"testing"
-	"time"
+import "testing"
 
-	"mallard/internal/account"
-	"mallard/internal/auth/password"
-	"mallard/internal/delivery"
-	"mallard/internal/draft"
-	"mallard/internal/event/membus"
-	"mallard/internal/limit"
-	"mallard/internal/limit/memlimit"
-	"mallard/internal/mail"
-	"mallard/internal/mailbox"
-	"mallard/internal/store/memstore"
-)
-
-// What is stored for an account is counted, what is refused is not.
-func TestReceivedIsCounted(t *testing.T) {
-	ctx := context.Background()
-	full := false
-	st := memstore.New(memstore.Options{Fault: func(op string) error {
-		if full && op == "Append" {
-			return mail.NewError(mail.CodeNoSpace, "the disk is full")
-		}
-		return nil
-	}})
-	bus := membus.New()
-	t.Cleanup(func() { _ = bus.Close(); _ = st.Close() })
-	accounts, err := account.New(account.Options{Store: st, Hasher: password.NewVerifier(password.Options{}), Events: bus, EmailDomain: "example.test"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	limits := memlimit.New(memlimit.Options{})
-	s := delivery.New(delivery.Options{
-		Directory: accounts, Mailboxes: mailbox.New(mailbox.Options{Store: st, Bus: bus}), Counter: limits,
-		Receiver: draft.New(draft.Options{Dir: t.TempDir(), MemoryMax: 4096}),
-	})
-	var ids []mail.AccountID
-	var recipients []*delivery.Recipient
-	for _, name := range []string{"ann", "bob"} {
-		a, err := accounts.Create(ctx, account.NewUser{Username: name})
-		if err != nil {
-			t.Fatal(err)
-		}
-		r, err := s.Resolve(ctx, name+"@example.test")
-		if err != nil {
-			t.Fatal(err)
-		}
-		ids, recipients = append(ids, a.ID), append(recipients, r)
-	}
-	deliver := func(to ...*delivery.Recipient) (failed int) {
-		t.Helper()
-		d, err := s.Receive(ctx, strings.NewReader("Subject: x\r\n\r\ny\r\n"), 1000)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer d.Close()
-		for _, v := range s.Deliver(ctx, delivery.Envelope{Recipients: to}, d) {
-			if v.Err != nil {
-				failed++
-			}
-		}
-		return failed
-	}
-	if n := deliver(recipients...) + deliver(recipients[0]); n != 0 {
-		t.Fatalf("%d deliveries failed", n)
-	}
-	full = true
-	if n := deliver(recipients...); n != 2 {
-		t.Fatalf("%d deliveries failed with a full disk", n)
-	}
-	for i, want := range []int64{2, 1} {
-		c, err := limits.Add(ctx, limit.Received(ids[i].String()), 0, math.MaxInt64, 0)
-		if err != nil || c.Value != want || c.TTL <= 0 || c.TTL > time.Minute {
-			t.Errorf("received by account %d: %+v (%v), want %d", i, c, err, want)
+func TestLastReceived(t *testing.T) {
+	for _, tt := range []struct {
+		header string
+		want   received
+	}{
+		// What WildDuck makes of it, recorded: the words end at white space alone.
+		{"Received: from a.remote.test (a.remote.test [192.0.2.7]) by b.remote.test with ESMTPS id QID1; Mon, 02 Feb 2026 10:00:00 +0200\r\n" +
+			"Received: from c.remote.test by a.remote.test with SMTP id QID2;\r\n Mon, 02 Feb 2026 09:59:00 +0200\r\n\r\n", received{"a.remote.test", "ESMTPS", "QID1;"}},
+		{"Subject: x\r\n\r\nReceived: from a with b id c\r\n", received{}},
+		{"received: FROM a\r\n\tBY b\r\nX: y\r\nReceived: from c with SMTP id d\r\nReceived: id e\r\n\r\n", received{from: "a", id: "d"}},
+		{"Received: by b\r\nReceived: by c\r\nReceived: id e\r\n\r\n", received{}},
+		{"Received: (from x by y with z id w) by b (nested (id x) id y) id z; date\r\n\r\n", received{id: "z;"}},
+		{"Received: from\r\n\r\n", received{}},
+		{"Received: from from with with\r\n\r\n", received{from: "from", with: "with"}},
+		{"Received: )) from a ((\r\n\r\n", received{from: "a"}},
+	} {
+		if got := lastReceived([]byte(tt.header)); got != tt.want {
+			t.Errorf("%q: %+v, want %+v", tt.header, got, tt.want)
 		}
 	}
 }

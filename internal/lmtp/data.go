@@ -72,6 +72,9 @@ func (s *session) transfer(ctx context.Context, r source) {
 	env := delivery.Envelope{
 		Sender: *s.sender, Recipients: s.rcpts, Client: s.client, Remote: s.conn.RemoteAddr(), Protocol: "LMTP", Secure: s.secure,
 	}
+	if s.host != nil {
+		env.RemoteName = s.host()
+	}
 	for i, v := range s.srv.o.Backend.Deliver(ctx, env, d) {
 		a := answer{250, "2.0.0", "Message stored as " + v.ID.String()}
 		log, level := s.srv.o.Log, slog.LevelInfo

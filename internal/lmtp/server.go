@@ -61,6 +61,9 @@ type Options struct {
 	// MinRate is the rate in octets per second that a message must have on the
 	// average, once it has taken ReadTimeout. Default 100.
 	MinRate int64
+	// HostName begins to look for the host name of a client and returns a function that
+	// waits for it; nil does not look for names.
+	HostName func(remote net.Addr) func() string
 }
 
 // Defaults of Options.

@@ -32,7 +32,8 @@ type session struct {
 	until   time.Time // by when the command must be there
 	stopped bool
 
-	client   string // name given with LHLO, "" before
+	client   string        // name given with LHLO, "" before
+	host     func() string // waits for the host name of the client; nil when it is not looked for
 	secure   bool
 	sender   *delivery.Sender // nil outside a transaction
 	rcpts    []*delivery.Recipient
@@ -45,6 +46,9 @@ func newSession(srv *Server, c net.Conn) *session {
 	s := &session{srv: srv}
 	_, s.secure = c.(*tls.Conn)
 	s.attach(c)
+	if srv.o.HostName != nil {
+		s.host = srv.o.HostName(c.RemoteAddr())
+	}
 	return s
 }
 

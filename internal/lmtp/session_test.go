@@ -527,3 +527,29 @@ func TestNeverReads(t *testing.T) {
 		t.Fatal("the session goes on")
 	}
 }
+
+// The host name of the client goes with the message.
+func TestHostName(t *testing.T) {
+	rc := newWorld(t).delivery
+	b := &named{Backend: rc}
+	c := dial(t, lmtp.New(lmtp.Options{Backend: b, HostName: func(net.Addr) func() string {
+		return func() string { return "mx.remote.test" }
+	}}))
+	c.begin(jane)
+	c.say("DATA", "354")
+	c.say("Subject: x\r\n\r\ntext\r\n.", "250")
+	if b.name != "mx.remote.test" {
+		t.Errorf("the host name is %q", b.name)
+	}
+}
+
+// named notes the host name of clients.
+type named struct {
+	lmtp.Backend
+	name string
+}
+
+func (n *named) Deliver(ctx context.Context, env delivery.Envelope, d *draft.Draft) []delivery.Verdict {
+	n.name = env.RemoteName
+	return n.Backend.Deliver(ctx, env, d)
+}

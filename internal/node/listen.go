@@ -108,8 +108,13 @@ func (n *Node) listenLMTP(c config.LMTP) error {
 	if name == "" {
 		name = hostName()
 	}
+	var hostName func(net.Addr) func() string
+	if c.LookupTimeout > 0 {
+		hostName = (&netserve.HostNames{Timeout: time.Duration(c.LookupTimeout)}).Find
+	}
 	srv := lmtp.New(lmtp.Options{
-		Backend: n.delivery, Log: n.log, Name: name, Banner: c.Banner,
+		HostName: hostName,
+		Backend:  n.delivery, Log: n.log, Name: name, Banner: c.Banner,
 		TLS:     n.startTLS(n.certs.lmtp, c.DisableSTARTTLS || c.Secured),
 		MaxSize: int64(c.MaxMB) << 20, MaxRecipients: c.MaxRecipients, MaxErrors: c.MaxErrors, MaxLine: c.MaxLineLength,
 		ReadTimeout: time.Duration(c.IdleTimeout), WriteTimeout: time.Duration(c.WriteTimeout),

@@ -271,6 +271,9 @@ func metaDoc(in *store.Append) bson.D {
 		doc = nil
 	}
 	meta := bson.D{}
+	if source, _ := documentValue(doc, "source").(string); source == sourceMX {
+		meta = append(meta, bson.E{Key: "transactionId", Value: bson.NewObjectID()}) // a name for the log, as LMTP of WildDuck gives one
+	}
 	for _, e := range doc {
 		if !memberName(e.Key) {
 			continue
@@ -279,9 +282,6 @@ func metaDoc(in *store.Append) bson.D {
 			e.Value = stored(t)
 		}
 		meta = append(meta, e)
-	}
-	if source, _ := documentValue(meta, "source").(string); source == sourceMX {
-		meta = append(meta, bson.E{Key: "transactionId", Value: bson.NewObjectID()}) // a name for the log, as LMTP of WildDuck gives one
 	}
 	if in.MetaData != "" {
 		meta = append(meta, bson.E{Key: "custom", Value: in.MetaData})
