@@ -41,7 +41,8 @@ type Options struct {
 	SearchTimeout time.Duration // greatest time of a search; 2 min
 
 	EventIdle    time.Duration // pause after which an event stream gets a comment; 15 s
-	EventPoll    time.Duration // how often a stream looks without a hint; 5 s
+	EventPoll    time.Duration // how often a stream looks without a hint, should one be lost; 1 min
+	EventAgain   time.Duration // how soon it looks again after a hint of nothing; 3 s
 	EventTimeout time.Duration // greatest life of an event stream; 30 min
 	MaxStreams   int           // event streams at once; 10,000
 	UserStreams  int           // event streams of one user at once; 100
@@ -58,7 +59,8 @@ func (o *Options) setDefaults() {
 	def(&o.BodyTimeout, 10*time.Minute)
 	def(&o.SearchTimeout, 2*time.Minute)
 	def(&o.EventIdle, 15*time.Second)
-	def(&o.EventPoll, 5*time.Second)
+	def(&o.EventPoll, time.Minute)
+	def(&o.EventAgain, 3*time.Second)
 	def(&o.EventTimeout, 30*time.Minute)
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)

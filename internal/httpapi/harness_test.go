@@ -33,6 +33,7 @@ type world struct {
 	receiver  *draft.Receiver
 	tokens    *auth.Tokens
 	limits    *memlimit.Limits
+	bus       *membus.Bus
 	logs      *lockedBuffer
 	logins    *auth.Service
 	book      *loginBook
@@ -70,6 +71,7 @@ func newWorld(t testing.TB, change ...func(*worldOptions)) *world {
 	w := &world{t: t, logs: &lockedBuffer{}}
 	w.store = memstore.New(memstore.Options{Mangle: true, Fault: o.fault})
 	bus := membus.New()
+	w.bus = bus
 	t.Cleanup(func() { _ = bus.Close() })
 	// Hashes of real cost would make every test wait for them.
 	hasher := quickPasswords{password.NewVerifier(password.Options{})}

@@ -187,9 +187,11 @@ func (s *stream) run(ctx context.Context, sub event.Subscription, replay bool) e
 	}
 	idle := time.NewTicker(s.api.opt.EventIdle)
 	defer idle.Stop()
-	poll := time.NewTicker(s.api.opt.EventPoll)
+	// The bus tells what happens, and goes on telling while it hears nothing itself.
+	poll := time.NewTimer(s.api.opt.EventPoll)
 	defer poll.Stop()
 	for {
+		hinted := false
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
@@ -210,6 +212,7 @@ func (s *stream) run(ctx context.Context, sub event.Subscription, replay bool) e
 			if !open {
 				return errStreamEnd
 			}
+			hinted = true
 		case <-poll.C:
 		}
 		told, err := s.journal(ctx, false)
@@ -219,6 +222,11 @@ func (s *stream) run(ctx context.Context, sub event.Subscription, replay bool) e
 		if told {
 			idle.Reset(s.api.opt.EventIdle)
 		}
+		again := s.api.opt.EventPoll
+		if hinted && !told { // by somebody who was faster than what he tells of
+			again = min(again, s.api.opt.EventAgain)
+		}
+		poll.Reset(again)
 	}
 }
 

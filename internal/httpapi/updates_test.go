@@ -7,10 +7,12 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"mallard/internal/account"
+	"mallard/internal/event"
 	"mallard/internal/limit"
 	"mallard/internal/mail"
 )
@@ -174,6 +176,47 @@ func TestUpdatesWithoutHint(t *testing.T) {
 	must(t, err)
 	if e := f.next(); !strings.Contains(e, "CREATE") {
 		t.Errorf("got %s", e)
+	}
+}
+
+// Who tells of a change may be faster than the change: a stream looks again soon, once.
+func TestUpdatesAfterEarlyHint(t *testing.T) {
+	w := newWorld(t, func(o *worldOptions) { o.api.EventPoll, o.api.EventAgain = time.Hour, 200*time.Millisecond })
+	a, _ := w.user("ann")
+	f := w.follow(t, startServer(t, w), "/users/"+a.ID.String()+"/updates")
+	f.want(": idling 1")
+	must(t, w.bus.Publish(context.Background(), event.Event{Account: a.ID}))
+	time.Sleep(50 * time.Millisecond) // the stream has looked
+	_, err := w.store.CreateMailbox(context.Background(), a.ID, mail.Mailbox{Path: "Late"}, 0)
+	must(t, err)
+	if e := f.next(); !strings.Contains(e, "CREATE") {
+		t.Errorf("got %s", e)
+	}
+}
+
+// With hints a stream leaves the store alone.
+func TestUpdatesDoNotPoll(t *testing.T) {
+	var reads atomic.Int64
+	w := newWorld(t, func(o *worldOptions) {
+		o.fault = func(op string) error {
+			if op == "ReadJournal" {
+				reads.Add(1)
+			}
+			return nil
+		}
+		o.api.EventAgain, o.api.EventIdle = 10*time.Millisecond, 5*time.Millisecond
+	})
+	a, inbox := w.user("ann")
+	f := w.follow(t, startServer(t, w), "/users/"+a.ID.String()+"/updates")
+	f.want(": idling 1")
+	w.put(a.ID, inbox, "Subject: x\r\n\r\ny\r\n", "")
+	for e := f.next(); !strings.Contains(e, "EXISTS"); e = f.next() {
+	}
+	time.Sleep(100 * time.Millisecond) // what hints of the same change want
+	before := reads.Load()
+	time.Sleep(200 * time.Millisecond)
+	if n := reads.Load() - before; before == 0 || n != 0 {
+		t.Errorf("the journal was read %d times, and %d times when nothing happened", before, n)
 	}
 }
 
