@@ -1,6 +1,7 @@
 package delivery
 
 import (
+	"cmp"
 	"strings"
 
 	"mallard/internal/message"
@@ -16,7 +17,8 @@ const maxReceivedWord = 255
 
 // lastReceived reads the first Received field of a header, of which each server puts
 // one on top (RFC 5321, 4.4), for who gave the message to the server before, how, and
-// under which name; the name may also be in the second one. "" is "not said".
+// under which name. Where it has no name, what the second one says counts, as with
+// WildDuck. An empty word was not said.
 func lastReceived(header []byte) (r received) {
 	n := 0
 	for f := range message.Fields(header) {
@@ -24,12 +26,8 @@ func lastReceived(header []byte) (r received) {
 			continue
 		}
 		words := receivedWords(string(f.Value))
-		if n++; n == 1 {
-			r = words
-		} else if r.id == "" {
-			r.id = words.id
-		}
-		if r.id != "" || n == 2 {
+		r = received{cmp.Or(words.from, r.from), cmp.Or(words.with, r.with), words.id}
+		if n++; r.id != "" || n == 2 {
 			break
 		}
 	}

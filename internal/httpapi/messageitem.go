@@ -210,6 +210,7 @@ type messageInfo struct {
 	Source    string      `json:"source,omitempty"`
 	From      string      `json:"from"`
 	To        []string    `json:"to,omitempty"`
+	Origin    string      `json:"origin,omitempty"`
 	TransType string      `json:"transtype,omitempty"`
 	Time      time.Time   `json:"time,omitzero"`
 	Reference *referenced `json:"reference,omitempty"`

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"strings"
 	"time"
@@ -182,7 +183,7 @@ func (a *API) uploadMessage(ctx context.Context, c *call, in *uploadIn) (uploadR
 		return uploadReply{}, err
 	}
 	defer func() { _ = d.Close() }()
-	appended, err := a.storeUpload(ctx, box, in, d, ref)
+	appended, err := a.storeUpload(ctx, c.origin(in.Session), box, in, d, ref)
 	if err != nil {
 		return uploadReply{}, err
 	}
@@ -233,7 +234,19 @@ func (a *API) receive(ctx context.Context, r io.Reader) (*draft.Draft, error) {
 	return nil, err
 }
 
-func (a *API) storeUpload(ctx context.Context, box *mail.Mailbox, in *uploadIn, d *draft.Draft, ref *stored) (store.Appended, error) {
+// origin is where a call comes from: the end user, as far as the client says so, else the client.
+func (c *call) origin(s Session) string {
+	if s.IP != "" {
+		return string(s.IP)
+	}
+	host, _, err := net.SplitHostPort(c.r.RemoteAddr)
+	if err != nil {
+		return ""
+	}
+	return host
+}
+
+func (a *API) storeUpload(ctx context.Context, origin string, box *mail.Mailbox, in *uploadIn, d *draft.Draft, ref *stored) (store.Appended, error) {
 	staged, err := a.opt.Mailboxes.Stage(ctx, d.Content())
 	if err != nil {
 		return store.Appended{}, fmt.Errorf("stage message: %w", err)
@@ -253,7 +266,7 @@ func (a *API) storeUpload(ctx context.Context, box *mail.Mailbox, in *uploadIn, 
 	if in.MetaData != nil {
 		msg.MetaData = string(*in.MetaData)
 	}
-	info := messageInfo{Source: "API", TransType: "UPLOAD", Time: now.Truncate(time.Millisecond)}
+	info := messageInfo{Source: "API", Origin: origin, TransType: "UPLOAD", Time: now.Truncate(time.Millisecond)}
 	if ref != nil {
 		info.Reference = &referenced{Action: in.Reference.Action, Mailbox: in.Reference.Mailbox, ID: mail.UID(in.Reference.ID)}
 	}

@@ -120,7 +120,7 @@ func (e *env) collect(t *testing.T, u user) map[string]map[string]fields {
 	c.read(e.db, "archived", owner, "", message)
 	c.read(e.users, "authlog", owner, "_id", func(d bson.Raw, _ int) string {
 		word := func(name string) string { s, _ := d.Lookup(name).StringValueOK(); return s }
-		return strings.Join([]string{word("action"), word("protocol"), word("result"), word("target")}, " ")
+		return strings.Join([]string{word("action"), word("protocol"), word("result"), word("target"), word("ip")}, " ")
 	})
 	c.read(e.db, "journal", owner, "_id", func(_ bson.Raw, i int) string { return fmt.Sprint(i) })
 	return c.all
@@ -236,7 +236,7 @@ func (c *collector) flatten(out fields, path string, v bson.RawValue) {
 }
 
 // varying are fields whose value differs from one document to the next; their type does not.
-var varying = regexp.MustCompile(`^(modseq|modifyIndex|magic|password|uidValidity|retentionTime|rdate|key|meta\.transactionId|meta\.(sess|ip|transhost)|mimeTree\.attachmentMap\..*|attachments\.\d+\.(hash|id)|lastLogin\.ip|unameview|ignore|sess|ip|oldPasswords\.\d+\.hash|tempPassword\.password)$`)
+var varying = regexp.MustCompile(`^(modseq|modifyIndex|magic|password|uidValidity|retentionTime|rdate|key|meta\.transactionId|meta\.(sess|ip|originhost|transhost)|mimeTree\.attachmentMap\..*|attachments\.\d+\.(hash|id)|lastLogin\.ip|unameview|ignore|sess|ip|oldPasswords\.\d+\.hash|tempPassword\.password)$`)
 
 // differs are fields that are other on purpose: docs/known-differences.md.
 var differs = map[string]*regexp.Regexp{

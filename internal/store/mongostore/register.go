@@ -133,8 +133,12 @@ func contactsOf(c correspondence) []contact {
 	var out []contact
 	seen := map[string]bool{}
 	for _, l := range lists {
+		inGroup := false // members of groups are not taken, as by WildDuck
 		for _, a := range l {
-			if a.Kind != message.Mailbox || a.Mailbox == "" || a.Host == "" || len(out) == registerAddresses {
+			if a.Kind != message.Mailbox {
+				inGroup = a.Kind == message.GroupStart
+			}
+			if inGroup || a.Kind != message.Mailbox || a.Mailbox == "" || a.Host == "" || len(out) == registerAddresses {
 				continue
 			}
 			own := address.Normalize(a.Addr())

@@ -27,6 +27,7 @@ func TestRedisGone(t *testing.T) {
 			c := start(t, options{})
 			u := c.user()
 			followers := []*follower{follow(c.nodes[0], u), follow(c.nodes[1], u)}
+			streams := []*stream{openStream(t, c.nodes[0], u), openStream(t, c.nodes[1], u)}
 			idle := c.nodes[1].Login(u)
 			idle.OK("SELECT INBOX")
 			idle.Send("i IDLE")
@@ -41,12 +42,18 @@ func TestRedisGone(t *testing.T) {
 			for mark == 0 { // what IDLE is told while Redis is gone
 				fmt.Sscanf(idle.Line(), "* %d EXISTS", &mark)
 			}
+			for i, s := range streams { // neither waits for its look of each minute
+				s.tells(t, fmt.Sprintf("the event stream of node %d", i), s.count(), 20*time.Second)
+			}
 			tt.back(c.redis)
 			l.waitFor(20)
 			l.end(c.nodes[0])
 			list := c.truth(u)
 			for i, f := range followers {
 				f.sees(t, fmt.Sprintf("the session on node %d", i), list)
+			}
+			for i, s := range streams {
+				s.sees(t, fmt.Sprintf("the event stream of node %d", i), list)
 			}
 			exist := mark
 			for exist < len(list) {
