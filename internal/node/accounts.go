@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"math"
+	"time"
 
 	"mallard/internal/limit"
 	"mallard/internal/mail"
@@ -33,22 +34,34 @@ func (n *Node) Acquire(ctx context.Context, acct *mail.Account) (release func(),
 	if err != nil {
 		return nil, err
 	}
-	return n.limits.Acquire(ctx, limit.GroupIMAP, acct.ID.String(), int(limits.IMAPMaxConnections))
+	leave, err := n.limits.Acquire(ctx, limit.GroupIMAP, acct.ID.String(), int(limits.IMAPMaxConnections))
+	if err != nil {
+		return nil, err
+	}
+	id := acct.ID.String()
+	return func() {
+		n.traffic.Flush(context.WithoutCancel(ctx), limit.IMAPDownloaded(id))
+		leave()
+	}, nil
 }
 
 // Uploaded counts octets that an account appended by IMAP.
 func (n *Node) Uploaded(ctx context.Context, acct mail.AccountID, octets int64) {
-	n.count(ctx, limit.IMAPUploaded(acct.String()), octets)
-}
-
-// Downloaded counts octets that an account fetched by IMAP.
-func (n *Node) Downloaded(ctx context.Context, acct mail.AccountID, octets int64) {
-	n.count(ctx, limit.IMAPDownloaded(acct.String()), octets)
-}
-
-// count adds to a counter that nothing depends on.
-func (n *Node) count(ctx context.Context, key string, inc int64) {
-	if _, err := n.limits.Add(ctx, key, min(inc, limit.MaxIncrement), math.MaxInt64, limit.DefaultWindow); err != nil {
-		n.log.WarnContext(ctx, "count traffic", "key", key, "error", err)
+	if _, err := n.limits.Add(ctx, limit.IMAPUploaded(acct.String()), min(octets, limit.MaxIncrement), math.MaxInt64, limit.DefaultWindow); err != nil {
+		n.countFailed(limit.IMAPUploaded(acct.String()), err)
 	}
+}
+
+// Downloaded counts octets that an account fetched by IMAP, within trafficDelay: programs
+// fetch many times a second, and no answer waits for the count.
+func (n *Node) Downloaded(_ context.Context, acct mail.AccountID, octets int64) {
+	n.traffic.Add(limit.IMAPDownloaded(acct.String()), octets)
+}
+
+// trafficDelay is how long octets that were fetched may wait to be counted.
+const trafficDelay = time.Second
+
+// countFailed tells of a counter on which nothing depends.
+func (n *Node) countFailed(key string, err error) {
+	n.log.Warn("count traffic", "key", key, "error", err)
 }

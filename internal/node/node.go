@@ -55,6 +55,7 @@ type Node struct {
 	checker control.Checker
 	bus     event.Bus
 	limits  limit.Limits
+	traffic *limit.Batch
 	certs   certs
 	closers []func() error
 
@@ -121,6 +122,8 @@ func newReceiver(cfg *config.Config) *draft.Receiver {
 }
 
 func (n *Node) makeServices() error {
+	n.traffic = limit.NewBatch(n.limits, limit.DefaultWindow, trafficDelay, n.countFailed)
+	n.closers = append(n.closers, n.traffic.Close)
 	verifier := password.NewVerifier(password.Options{Concurrency: n.cfg.Auth.MaxHashes, Waiting: n.cfg.Auth.MaxWaiting})
 	exempt, err := prefixes(n.cfg.Auth.IPExempt)
 	if err != nil {
