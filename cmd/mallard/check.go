@@ -12,7 +12,8 @@ import (
 )
 
 type checkCmd struct {
-	JSON bool `name:"json" help:"Print JSON: a line for each problem, and one for the end."`
+	JSON   bool `name:"json" help:"Print JSON: a line for each problem, and one for the end."`
+	Repair bool `name:"repair" help:"In a cluster: free attachments that no message refers to."`
 	progressFlag
 }
 
@@ -21,11 +22,14 @@ func (checkCmd) Help() string {
 	return `Examples:
   mallard check
   mallard check --config /etc/mallard.toml --json | jq 'select(.problem)'
+  mallard check --config /etc/mallard.toml --repair
 
 Verifies the whole store, checksums included: every row of the database, every
 message put together from its parts and compared with the checksum taken when it
-came, counters, quota and references. It changes nothing. It works on a running
-server beside its work, and on a store that is not open.
+came, counters, quota and references. It changes nothing, but that --repair in a
+cluster frees attachments that are counted as used and that no message refers to,
+as nodes leave them that were killed; they are removed a day later. It works on a
+running server beside its work, and on a store that is not open.
 
 The exit status is 0 only when everything is well, 1 when something is wrong or
 could not be looked at, 2 when the command line or the configuration is wrong.`
@@ -40,7 +44,7 @@ func (k *checkCmd) check(ctx context.Context, s *session) error {
 	p := k.open()
 	var report *control.CheckReport
 	var failed error
-	err := s.Check(ctx, func(l control.CheckLine) {
+	err := s.Check(ctx, k.Repair, func(l control.CheckLine) {
 		switch {
 		case l.Progress != nil:
 			p.show(func() string { return checkProgress(l.Progress) })
@@ -95,10 +99,13 @@ func (k *checkCmd) report(r *control.CheckReport) error {
 		took := time.Duration(r.Seconds * float64(time.Second)).Round(time.Millisecond)
 		fmt.Printf("checked in %s: %s\n", took, strings.Join(counts, ", "))
 	}
-	if r.Problems > 0 {
-		return fmt.Errorf("the mail store is damaged: %d problems", r.Problems)
+	if r.Repaired > 0 && !k.JSON {
+		fmt.Printf("%d problems were repaired\n", r.Repaired)
 	}
-	if !k.JSON {
+	if r.Problems > r.Repaired {
+		return fmt.Errorf("the mail store is damaged: %d problems", r.Problems-r.Repaired)
+	}
+	if r.Repaired == 0 && !k.JSON {
 		fmt.Println("everything is well")
 	}
 	return nil

@@ -9,8 +9,9 @@ import (
 )
 
 // Checker verifies the whole store. It calls progress and problem as it goes, one
-// at a time, and returns an error only when it could not go on.
-type Checker func(ctx context.Context, progress func(CheckProgress), problem func(Problem)) (*CheckReport, error)
+// at a time, and returns an error only when it could not go on. With repair it puts
+// right what can be put right.
+type Checker func(ctx context.Context, repair bool, progress func(CheckProgress), problem func(Problem)) (*CheckReport, error)
 
 // CheckProgress says how far a check is.
 type CheckProgress struct {
@@ -30,12 +31,13 @@ type Problem struct {
 // CheckReport sums up a check that came to its end.
 type CheckReport struct {
 	Problems int64   `json:"problems"`
+	Repaired int64   `json:"repaired,omitempty"` // of Problems
 	Seconds  float64 `json:"seconds"`
 	// Counts is how many of each kind of thing were looked at.
 	Counts map[string]int64 `json:"counts,omitempty"`
 }
 
-// CheckLine is a line of the answer to POST /_control/check: one of its members.
+// CheckLine is a line of the answer to POST /_control/check?repair=true: one of its members.
 // The last line has Report or Error.
 type CheckLine struct {
 	Progress *CheckProgress `json:"progress,omitempty"`
@@ -62,7 +64,7 @@ func (s *Server) check(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	var last time.Time
-	report, err := s.o.Check(ctx, func(p CheckProgress) {
+	report, err := s.o.Check(ctx, r.URL.Query().Get("repair") == "true", func(p CheckProgress) {
 		if now := time.Now(); now.Sub(last) >= progressEvery {
 			last = now
 			send(CheckLine{Progress: &p})

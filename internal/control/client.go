@@ -160,8 +160,12 @@ func (c *Client) open(ctx context.Context, method, path string, body io.Reader) 
 }
 
 // Check runs a check and calls f with each line of the answer.
-func (c *Client) Check(ctx context.Context, f func(CheckLine)) error {
-	r, err := c.open(ctx, http.MethodPost, "/_control/check", nil)
+func (c *Client) Check(ctx context.Context, repair bool, f func(CheckLine)) error {
+	path := "/_control/check"
+	if repair {
+		path += "?repair=true"
+	}
+	r, err := c.open(ctx, http.MethodPost, path, nil)
 	if err != nil {
 		return err
 	}

@@ -292,9 +292,12 @@ func TestReadAroundDamage(t *testing.T) {
 func TestCheckLines(t *testing.T) {
 	fail := false
 	w := newWorld(t, func(o *Options) {
-		o.Check = func(_ context.Context, progress func(CheckProgress), problem func(Problem)) (*CheckReport, error) {
+		o.Check = func(_ context.Context, repair bool, progress func(CheckProgress), problem func(Problem)) (*CheckReport, error) {
 			progress(CheckProgress{Stage: "a", Done: 1, Total: 2})
 			problem(Problem{Where: "here", Text: "wrong"})
+			if fail != repair {
+				t.Errorf("repair is %v", repair)
+			}
 			if fail {
 				return nil, errors.New("cannot go on")
 			}
@@ -303,14 +306,14 @@ func TestCheckLines(t *testing.T) {
 	})
 	var lines []CheckLine
 	collect := func(l CheckLine) { lines = append(lines, l) }
-	if err := w.client.Check(t.Context(), collect); err != nil {
+	if err := w.client.Check(t.Context(), fail, collect); err != nil {
 		t.Fatal(err)
 	}
 	if len(lines) != 3 || lines[0].Progress.Stage != "a" || lines[1].Problem.Where != "here" || lines[2].Report.Problems != 1 {
 		t.Errorf("lines %+v", lines)
 	}
 	fail = true
-	if err := w.client.Check(t.Context(), collect); err == nil || err.Error() != "cannot go on" {
+	if err := w.client.Check(t.Context(), fail, collect); err == nil || err.Error() != "cannot go on" {
 		t.Errorf("error %v", err)
 	}
 }

@@ -87,7 +87,7 @@ func (n *Node) openMongo(ctx context.Context) error {
 		return fmt.Errorf("open the databases of [dbs]: %w", err)
 	}
 	n.cluster.mongo = st
-	n.engine, n.checker = st, inspector(st)
+	n.engine, n.checker = st, checkCluster(st, st)
 	n.closers = append(n.closers, st.Close)
 	return nil
 }

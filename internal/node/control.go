@@ -9,11 +9,14 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"time"
 
 	"mallard/internal/config"
 	"mallard/internal/control"
 	"mallard/internal/httpapi"
 	"mallard/internal/inspect"
+	"mallard/internal/mail"
+	"mallard/internal/store/mongostore"
 	"mallard/internal/store/pebblestore"
 )
 
@@ -38,7 +41,10 @@ func (n *Node) controlServer(log *slog.Logger) (*control.Server, *httpapi.API, e
 
 // checkEmbedded verifies the embedded store for the control server.
 func checkEmbedded(st *pebblestore.Store) control.Checker {
-	return func(ctx context.Context, progress func(control.CheckProgress), problem func(control.Problem)) (*control.CheckReport, error) {
+	return func(ctx context.Context, repair bool, progress func(control.CheckProgress), problem func(control.Problem)) (*control.CheckReport, error) {
+		if repair {
+			return nil, mail.NewError(mail.CodeInvalid, "the embedded store is checked, not repaired")
+		}
 		r, err := st.Check(ctx, pebblestore.CheckOptions{
 			Progress: func(stage string, done, total int64, unit string) {
 				progress(control.CheckProgress{Stage: stage, Done: done, Total: total, Unit: unit})
@@ -52,9 +58,11 @@ func checkEmbedded(st *pebblestore.Store) control.Checker {
 	}
 }
 
-// inspector verifies an engine by the storage contract for the control server.
-func inspector(st engine) control.Checker {
-	return func(ctx context.Context, progress func(control.CheckProgress), problem func(control.Problem)) (*control.CheckReport, error) {
+// checkCluster verifies what is in MongoDB by the storage contract, and the references to attachments, for the control
+// server.
+func checkCluster(st engine, mongo *mongostore.Store) control.Checker {
+	return func(ctx context.Context, repair bool, progress func(control.CheckProgress), problem func(control.Problem)) (*control.CheckReport, error) {
+		start := time.Now()
 		r, err := inspect.Check(ctx, st, inspect.Options{
 			Progress: func(stage string, done, total int64, unit string) {
 				progress(control.CheckProgress{Stage: stage, Done: done, Total: total, Unit: unit})
@@ -64,7 +72,20 @@ func inspector(st engine) control.Checker {
 		if err != nil {
 			return nil, fmt.Errorf("check the store: %w", err)
 		}
-		return &control.CheckReport{Problems: r.Problems, Seconds: r.Duration.Seconds(), Counts: r.Counts}, nil
+		files, err := mongo.CheckFiles(ctx, mongostore.FileCheck{
+			Repair: repair,
+			Progress: func(done, total int64) {
+				progress(control.CheckProgress{Stage: "attachments", Done: done, Total: total, Unit: "messages"})
+			},
+			Problem: func(file, text string) { problem(control.Problem{Where: file, Text: text}) },
+		})
+		if err != nil {
+			return nil, fmt.Errorf("check the attachments: %w", err)
+		}
+		r.Counts["attachments"] = files.Files
+		return &control.CheckReport{
+			Problems: r.Problems + files.Unused, Repaired: files.Repaired, Seconds: time.Since(start).Seconds(), Counts: r.Counts,
+		}, nil
 	}
 }
 
