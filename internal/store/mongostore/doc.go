@@ -39,13 +39,14 @@
 // What a node leaves undone when it dies is done by those who meet it: messages without a journal row get one; what an
 // expunge or a move was about to remove is noted in the mailbox's document by the update that takes its numbers, so that
 // the rows can be made up for and a move be completed (the new id of a moved message follows from the old one). A charge
-// to the quota without its message is found by a recount.
+// to the quota has an entry in the account's document, with the ids of its messages; nodes beat, and whoever finds one that
+// does not settles its entries and notes. References that were counted in vain are found by CheckFiles.
 //
 // # Failures
 //
 // Every write can be made twice: documents and journal rows have their ids before they are sent, updates are guarded by
-// what they change, storageUsed remembers the last changes that were made to it. So each is tried again until it is
-// answered, as long as Options.Timeout. After that the error is temporary, with store.ErrOutcomeUnknown in its chain where
+// what they change, storageUsed remembers the changes that were made to it. So each is tried again until it is
+// answered, as long as Options.Timeout, an insert whose answer was lost three times as long. After that the error is temporary, with store.ErrOutcomeUnknown in its chain where
 // the change may have happened, and what follows from that (a quota, references, a journal row) is settled in the
 // background as soon as the database answers.
 package mongostore
