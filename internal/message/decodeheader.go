@@ -36,9 +36,32 @@ func decodeHeader(s string) string {
 	return string(cleanControls(d.out))
 }
 
-// isPlainText reports whether there is nothing to decode.
+// isPlainText reports whether there is nothing to decode. It looks at eight octets at a time,
+// and closer when there is a control character, an octet from 0x7f on or a '=' among them.
 func isPlainText(s string) bool {
-	for i := range len(s) {
+	const ones, high = 0x0101010101010101, 0x8080808080808080
+	i := 0
+	for ; i+8 <= len(s); i += 8 {
+		x := eightOctets(s[i:])
+		equals := x ^ '='*ones
+		below := (x-' '*ones)&^x | (equals-ones)&^equals
+		if (below|x|(x+ones))&high != 0 && !isPlainOctets(s, i, i+8) {
+			return false
+		}
+	}
+	return isPlainOctets(s, i, len(s))
+}
+
+// eightOctets reads the first octets of s; the compiler makes one instruction of it.
+func eightOctets(s string) uint64 {
+	_ = s[7]
+	return uint64(s[0]) | uint64(s[1])<<8 | uint64(s[2])<<16 | uint64(s[3])<<24 |
+		uint64(s[4])<<32 | uint64(s[5])<<40 | uint64(s[6])<<48 | uint64(s[7])<<56
+}
+
+// isPlainOctets is isPlainText for a part of s.
+func isPlainOctets(s string, from, to int) bool {
+	for i := from; i < to; i++ {
 		c := s[i]
 		if c < ' ' && c != '\t' || c >= 0x7f || c == '=' && i+1 < len(s) && s[i+1] == '?' {
 			return false
@@ -200,5 +223,22 @@ func (p *Part) Filename() string {
 
 // collapseSpace turns runs of white space into one space and trims.
 func collapseSpace(s string) string {
+	if isCollapsed(s) {
+		return s
+	}
 	return strings.Join(strings.Fields(s), " ")
+}
+
+// isCollapsed reports whether collapseSpace has surely nothing to do: s is ASCII without
+// control characters, and each space is a single one between words.
+func isCollapsed(s string) bool {
+	space := true // before s
+	for i := range len(s) {
+		c := s[i]
+		if c < ' ' || c >= 0x7f || c == ' ' && space {
+			return false
+		}
+		space = c == ' '
+	}
+	return !space || s == ""
 }

@@ -1,6 +1,7 @@
 package message
 
 import (
+	"bytes"
 	"iter"
 	"strings"
 	"unsafe"
@@ -141,6 +142,18 @@ func unfold(s string) string {
 		s = s[i+1:]
 	}
 	return b.String()
+}
+
+// appendUnfolded appends what unfold makes of a value.
+func appendUnfolded(dst, value []byte) []byte {
+	for {
+		i := bytes.IndexByte(value, '\n')
+		if i < 0 {
+			return append(dst, value...)
+		}
+		dst = append(dst, bytes.TrimRight(value[:i], "\r")...)
+		value = value[i+1:]
+	}
 }
 
 // Unfold removes the line breaks of a folded field value and keeps its white

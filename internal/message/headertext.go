@@ -9,8 +9,18 @@ func AppendHeaderText(dst, header []byte) []byte {
 			dst = append(dst, f.Name...)
 			dst = append(dst, ": "...)
 		}
-		dst = append(dst, DecodeHeader(f.Value)...)
-		dst = append(dst, '\n')
+		dst = append(appendDecoded(dst, f.Value), '\n')
 	}
 	return dst
+}
+
+// appendDecoded appends what DecodeHeader makes of a value. Most values are plain: they are
+// unfolded where they are to stand, and need no memory of their own.
+func appendDecoded(dst, value []byte) []byte {
+	from := len(dst)
+	dst = appendUnfolded(dst, value)
+	if isPlainText(view(dst[from:])) {
+		return dst
+	}
+	return append(dst[:from], DecodeHeader(value)...)
 }

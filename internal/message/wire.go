@@ -6,12 +6,20 @@ import "strconv"
 // 7-bit text in one line, else as a literal, in which NUL cannot be sent and
 // is left out.
 func AppendString[T string | []byte](dst []byte, s T) []byte {
+	quoted := false // there is something to quote
 	for i := range len(s) {
-		if c := s[i]; c >= 0x80 || c == '\r' || c == '\n' || c == 0 {
+		switch c := s[i]; {
+		case c >= 0x80 || c == '\r' || c == '\n' || c == 0:
 			return appendLiteral(dst, s)
+		case c == '"' || c == '\\':
+			quoted = true
 		}
 	}
 	dst = append(dst, '"')
+	if !quoted {
+		dst = append(dst, s...)
+		return append(dst, '"')
+	}
 	for i := range len(s) {
 		if s[i] == '"' || s[i] == '\\' {
 			dst = append(dst, '\\')
