@@ -19,6 +19,10 @@ import (
 // compactions do not rewrite.
 const separateFrom = 512
 
+// blobBlockFrom is how full a block of values is at least when it is ended because the next
+// value would exceed it, in percent of its size.
+const blobBlockFrom = 20
+
 // filterBits is the size of the filters that tell which keys a table does not have, in
 // bits for each key.
 const filterBits = 10
@@ -114,10 +118,13 @@ func (s *Store) databaseOptions() *pebble.Options {
 	for i := range o.Levels {
 		l := &o.Levels[i]
 		// Blobs are written with the settings of level 0: large blocks make documents
-		// of one account small. Tables hold small rows, which are looked up singly.
+		// of one account small. A long value has a block to itself if the one before is
+		// filled to a fifth: text does not lie among attachments that cannot be compressed.
+		// Tables hold small rows, which are looked up singly.
 		l.BlockSize = 8 << 10
 		if i == 0 {
 			l.BlockSize = 32 << 10
+			l.BlockSizeThreshold = blobBlockFrom
 		}
 		l.IndexBlockSize = 256 << 10
 		l.FilterPolicy = bloom.FilterPolicy(filterBits)
