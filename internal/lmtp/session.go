@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -216,17 +217,21 @@ func (s *session) waitEnded(err error) error {
 	return err
 }
 
-// reply writes one reply; lines after the first continue it (RFC 5321, 4.2.1).
+// reply writes one reply; lines after the first continue it (RFC 5321, 4.2.1). An error of
+// the connection comes again with the next read.
 func (s *session) reply(code int, enhanced string, lines ...string) {
-	if enhanced != "" {
-		enhanced += " "
-	}
 	for i, l := range lines {
-		sep := byte('-')
+		b := strconv.AppendInt(s.out.AvailableBuffer(), int64(code), 10)
 		if i == len(lines)-1 {
-			sep = ' '
+			b = append(b, ' ')
+		} else {
+			b = append(b, '-')
 		}
-		fmt.Fprintf(s.out, "%d%c%s%s\r\n", code, sep, enhanced, printable(l))
+		if enhanced != "" {
+			b = append(append(b, enhanced...), ' ')
+		}
+		b = append(b, printable(l)...)
+		_, _ = s.out.Write(append(b, '\r', '\n'))
 	}
 }
 
@@ -245,6 +250,9 @@ func (s *session) reject(code int, enhanced, text string) {
 
 // printable keeps reply text on one line, whatever an address or error holds.
 func printable(s string) string {
+	if !strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r >= 0x7f }) {
+		return s
+	}
 	return strings.Map(func(r rune) rune {
 		if r < ' ' || r == 0x7f {
 			return '?'
