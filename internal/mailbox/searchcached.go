@@ -133,6 +133,7 @@ func (f *cachedSearch) decideRows(ctx context.Context, facts bool) error {
 	if len(wanted) == 0 {
 		return nil
 	}
+	f.open = make([]openMessage, 0, len(wanted))
 	f.box = f.s.cache.box(f.key, f.rows.epoch)
 	known, err := f.s.load(ctx, f.box, f.rows, wanted)
 	if err != nil {
@@ -161,31 +162,30 @@ func (f *cachedSearch) hit(row *mail.HotRow, m *indexed) Hit {
 
 // decideKept decides what can be decided by what the cache has.
 func (f *cachedSearch) decideKept() error {
+	var d keptDocument // used again, as a mailbox can have many messages
+	may := func(n search.Needle) bool { return f.probe(n.Text).MayMatch(*d.msg.sign.Load()) }
 	for _, o := range f.open {
-		d := keptDocument{msg: o.msg, rec: search.Record{
+		d = keptDocument{msg: o.msg, rec: search.Record{
 			UID: o.row.UID, ModSeq: o.row.ModSeq, Flags: o.row.Flags, Size: o.msg.size, InternalDate: o.msg.date, EmailID: o.msg.email,
 		}}
-		result := f.p.Indexed(&d.rec, func(n search.Needle) bool { return f.probe(n.Text).MayMatch(*o.msg.sign.Load()) })
-		if result == search.Unknown {
-			var text *content
-			if text = f.s.cache.content(o.msg); text != nil {
-				d.text = text
-			}
-			switch ok, err := f.p.Match(&d); {
-			case errors.Is(err, errNotKept):
-				f.read = append(f.read, o)
-				continue
-			case err != nil:
-				return fmt.Errorf("search message %d: %w", o.row.UID, err)
-			case ok:
-				result = search.Yes
-			}
-		}
-		if result == search.Yes {
+		switch ok, err := f.decide(&d, may); {
+		case errors.Is(err, errNotKept):
+			f.read = append(f.read, o)
+		case err != nil:
+			return fmt.Errorf("search message %d: %w", o.row.UID, err)
+		case ok:
 			f.found = append(f.found, f.hit(&o.row, o.msg))
 		}
 	}
 	return nil
+}
+
+func (f *cachedSearch) decide(d *keptDocument, may func(search.Needle) bool) (bool, error) {
+	if result := f.p.Indexed(&d.rec, may); result != search.Unknown {
+		return result == search.Yes, nil
+	}
+	d.text = f.s.cache.content(d.msg)
+	return f.p.Match(d)
 }
 
 func (f *cachedSearch) probe(needle []byte) *search.Probe {

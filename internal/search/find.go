@@ -1,6 +1,9 @@
 package search
 
-import "bytes"
+import (
+	"bytes"
+	"strings"
+)
 
 // A Finder looks for needles in a text that comes in pieces. It finds a needle wherever the text is cut, takes time
 // linear in the text for each needle whatever they are (Knuth-Morris-Pratt, with a fast search for the beginning of the
@@ -70,12 +73,18 @@ const maxPrefix = 16
 type needle struct {
 	text   []byte
 	prefix []byte // the beginning of text
+	rarest int    // position in prefix of the octet that texts have least often
 	fail   []int32
 }
 
 // newNeedle prepares a search string. The slice must not be changed afterwards.
 func newNeedle(text []byte) *needle {
 	n := &needle{text: text, prefix: text[:min(len(text), maxPrefix)], fail: make([]int32, len(text))}
+	for i, c := range n.prefix {
+		if commonness(c) < commonness(n.prefix[n.rarest]) {
+			n.rarest = i
+		}
+	}
 	for i, k := 1, int32(0); i < len(text); i++ {
 		for k > 0 && text[i] != text[k] {
 			k = n.fail[k-1]
@@ -86,6 +95,42 @@ func newNeedle(text []byte) *needle {
 		n.fail[i] = k // length of the longest proper prefix of text[:i+1] that is also its end
 	}
 	return n
+}
+
+// commonOctets are the octets that folded texts in English, and languages like it, have most often, the rarest first.
+const commonOctets = "zqxj-,.kvbywgpfmucdlhrsnioate "
+
+// commonness says of two octets which is found more often in folded texts. Characters outside ASCII begin with one of few
+// octets.
+func commonness(c byte) int {
+	if c >= 0xc0 {
+		return len(commonOctets) / 2
+	}
+	return strings.IndexByte(commonOctets, c)
+}
+
+// index is bytes.Index for the prefix. It looks for the rarest octet, as long as that is a good sign.
+func (n *needle) index(p []byte) int {
+	after := len(n.prefix) - 1 - n.rarest
+	for i, misses := 0, 0; i+len(n.prefix) <= len(p); misses++ {
+		if misses > 16+i/16 {
+			at := bytes.Index(p[i:], n.prefix)
+			if at < 0 {
+				return -1
+			}
+			return i + at
+		}
+		at := bytes.IndexByte(p[i+n.rarest:len(p)-after], n.prefix[n.rarest])
+		if at < 0 {
+			return -1
+		}
+		i += at
+		if bytes.Equal(p[i:i+len(n.prefix)], n.prefix) {
+			return i
+		}
+		i++
+	}
+	return -1
 }
 
 // in reports whether the needle is in a text that is there as a whole.
@@ -102,7 +147,7 @@ func (n *needle) scan(state int, p []byte) (int, bool) {
 	i := 0
 	for i < len(p) {
 		if state == 0 {
-			at := bytes.Index(p[i:], n.prefix)
+			at := n.index(p[i:])
 			if at < 0 {
 				// Only the last octets can be the beginning of a prefix that goes on in the next piece.
 				i = max(i, len(p)-len(n.prefix)+1)
