@@ -139,6 +139,8 @@ type messageItem struct {
 	MetaData        *rawObject     `json:"metaData,omitempty" doc:"Object kept with the message"`
 	ContentType     *contentType   `json:"contentType,omitempty" doc:"Content-Type of the message"`
 	Encrypted       bool           `json:"encrypted,omitempty" doc:"Whether the message is encrypted"`
+
+	nameless bool // From is what was stored about the origin of the message
 }
 
 // itemFields are what a list needs of each message.
@@ -170,6 +172,7 @@ func newMessageItem(mbox mail.MailboxID, row *store.Row, opt itemOptions) (messa
 		AttachmentsList: attachments(sum.Attachments), Size: row.Size, References: list(slices.Clone(sum.References)),
 		ContentType: newContentType(sum.ContentType, sum.Params), Encrypted: sum.Encrypted,
 	}
+	item.nameless = len(sum.From) == 0 && len(sum.Sender) == 0
 	item.setFlags(row.Flags)
 	item.MetaData = optionalObject(strings.Clone(row.MetaData), opt.meta)
 	if opt.headers {

@@ -174,6 +174,11 @@ func (p *messagePage) add(mbox mail.MailboxID, row *store.Row, opt itemOptions) 
 	if err != nil {
 		return err
 	}
+	p.put(item, row, opt)
+	return nil
+}
+
+func (p *messagePage) put(item messageItem, row *store.Row, opt itemOptions) {
 	p.items = append(p.items, item)
 	p.keys = append(p.keys, dateKey{row.InternalDate, row.UID})
 	if opt.meta {
@@ -182,7 +187,6 @@ func (p *messagePage) add(mbox mail.MailboxID, row *store.Row, opt itemOptions) 
 	if opt.headers {
 		p.extra += int64(len(row.Header))
 	}
-	return nil
 }
 
 func (p *messagePage) reverse() {
@@ -256,7 +260,7 @@ func (a *API) threadPage(ctx context.Context, box *mail.Mailbox, in *listMessage
 		w.add(key, from.uid == 0 || after > 0, after < 0)
 	}
 	page := messagePage{items: []messageItem{}, total: w.total, more: w.more}
-	return page, a.fillPage(ctx, in.User, box.ID, &page, w.items, itemOptions{headers: in.IncludeHeaders, meta: in.MetaData})
+	return page, a.fillPage(ctx, in.User, box.ID, &page, w.items, nil, itemOptions{headers: in.IncludeHeaders, meta: in.MetaData})
 }
 
 func (k dateKey) compare(o dateKey) int {
@@ -266,8 +270,9 @@ func (k dateKey) compare(o dateKey) int {
 	return int(int64(k.uid) - int64(o.uid))
 }
 
-// fillPage reads the messages of a page that is known by UIDs, in that order.
-func (a *API) fillPage(ctx context.Context, acct mail.AccountID, mbox mail.MailboxID, page *messagePage, keys []dateKey, opt itemOptions) error {
+// fillPage reads the messages of a page that is known by UIDs, in that order. known is what else is known of them, in order
+// of UID, or nil.
+func (a *API) fillPage(ctx context.Context, acct mail.AccountID, mbox mail.MailboxID, page *messagePage, keys []dateKey, known []mail.HotRow, opt itemOptions) error {
 	if len(keys) == 0 {
 		return nil
 	}
@@ -276,17 +281,16 @@ func (a *API) fillPage(ctx context.Context, acct mail.AccountID, mbox mail.Mailb
 		uids[i] = k.uid
 	}
 	got := messagePage{extra: page.extra}
-	q := store.FetchQuery{UIDs: mail.UIDSetOf(uids...), Fields: opt.fields()}
-	for row, err := range a.opt.Mailboxes.Fetch(ctx, acct, mbox, q) {
-		if err != nil {
-			return fmt.Errorf("read messages: %w", err)
-		}
-		if got.full(-1) {
-			return errPageTooLarge()
-		}
-		if err := got.add(mbox, row, opt); err != nil {
-			return err
-		}
+	q := store.FetchQuery{UIDs: mail.UIDSetOf(uids...), Fields: opt.fields(), Known: known}
+	if known != nil && !opt.meta {
+		q.Fields &^= store.FieldMeta // which is read each time, and seldom needed
+	}
+	nameless, err := a.readPage(ctx, acct, mbox, &got, q, opt)
+	if err == nil && len(nameless) > 0 {
+		_, err = a.readPage(ctx, acct, mbox, &got, store.FetchQuery{UIDs: nameless, Fields: opt.fields()}, opt)
+	}
+	if err != nil {
+		return err
 	}
 	page.extra = got.extra
 	for _, k := range keys {
@@ -297,4 +301,27 @@ func (a *API) fillPage(ctx context.Context, acct mail.AccountID, mbox mail.Mailb
 		page.items, page.keys = append(page.items, got.items[i]), append(page.keys, k)
 	}
 	return nil
+}
+
+// readPage adds messages to a page. Those without an author are left out and returned when what was stored about their
+// origin, which then counts, is not read.
+func (a *API) readPage(ctx context.Context, acct mail.AccountID, mbox mail.MailboxID, got *messagePage, q store.FetchQuery, opt itemOptions) (nameless mail.UIDSet, err error) {
+	for row, err := range a.opt.Mailboxes.Fetch(ctx, acct, mbox, q) {
+		if err != nil {
+			return nil, fmt.Errorf("read messages: %w", err)
+		}
+		if got.full(-1) {
+			return nil, errPageTooLarge()
+		}
+		item, err := newMessageItem(mbox, row, opt)
+		if err != nil {
+			return nil, err
+		}
+		if item.nameless && q.Fields&store.FieldMeta == 0 {
+			nameless = nameless.Append(row.UID)
+			continue
+		}
+		got.put(item, row, opt)
+	}
+	return nameless, nil
 }

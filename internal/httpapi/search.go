@@ -306,9 +306,9 @@ func (a *API) findIn(ctx context.Context, acct mail.AccountID, b *mail.Mailbox, 
 
 // items reads the messages of a page that come from any mailboxes, in order.
 func (a *API) items(ctx context.Context, acct mail.AccountID, hits []mailbox.Hit, opt itemOptions) ([]messageItem, error) {
-	byBox := map[mail.MailboxID][]dateKey{}
+	byBox := map[mail.MailboxID][]mailbox.Hit{}
 	for _, h := range hits {
-		byBox[h.Mailbox] = append(byBox[h.Mailbox], dateKey{h.InternalDate, h.UID})
+		byBox[h.Mailbox] = append(byBox[h.Mailbox], h)
 	}
 	type ref struct {
 		mbox mail.MailboxID
@@ -316,9 +316,14 @@ func (a *API) items(ctx context.Context, acct mail.AccountID, hits []mailbox.Hit
 	}
 	got := map[ref]messageItem{}
 	extra := int64(0)
-	for mbox, keys := range byBox {
+	for mbox, found := range byBox {
 		page := messagePage{extra: extra}
-		if err := a.fillPage(ctx, acct, mbox, &page, keys, opt); err != nil && mail.CodeOf(err) != mail.CodeNoMailbox {
+		slices.SortFunc(found, func(a, b mailbox.Hit) int { return cmp.Compare(a.UID, b.UID) })
+		keys, known := make([]dateKey, len(found)), make([]mail.HotRow, len(found))
+		for i, h := range found {
+			keys[i], known[i] = dateKey{h.InternalDate, h.UID}, h.Row()
+		}
+		if err := a.fillPage(ctx, acct, mbox, &page, keys, known, opt); err != nil && mail.CodeOf(err) != mail.CodeNoMailbox {
 			return nil, err
 		}
 		extra = page.extra

@@ -23,6 +23,7 @@ type Hit struct {
 	Mailbox      mail.MailboxID
 	UID          mail.UID
 	ModSeq       mail.ModSeq
+	Flags        mail.Flags
 	ID           mail.MessageID
 	Thread       mail.ThreadID
 	InternalDate time.Time
@@ -51,6 +52,9 @@ func foundOf(hits []Hit) []Found {
 func (s *Service) Find(ctx context.Context, acct mail.AccountID, mbox mail.MailboxID, p *search.Program) ([]Hit, error) {
 	return s.find(ctx, boxKey{acct, mbox}, p, true)
 }
+
+// Row is what is known of the message from the search.
+func (h *Hit) Row() mail.HotRow { return mail.HotRow{UID: h.UID, ModSeq: h.ModSeq, Flags: h.Flags} }
 
 // find searches a mailbox. Without facts only UID and ModSeq of hits are certain to be there.
 func (s *Service) find(ctx context.Context, key boxKey, p *search.Program, facts bool) ([]Hit, error) {
@@ -93,7 +97,7 @@ func (s *Service) find(ctx context.Context, key boxKey, p *search.Program, facts
 }
 
 func hitOf(key boxKey, row *store.Row) Hit {
-	return Hit{Mailbox: key.mbox, UID: row.UID, ModSeq: row.ModSeq, ID: row.ID, Thread: row.ThreadID, InternalDate: row.InternalDate}
+	return Hit{Mailbox: key.mbox, UID: row.UID, ModSeq: row.ModSeq, Flags: row.Flags, ID: row.ID, Thread: row.ThreadID, InternalDate: row.InternalDate}
 }
 
 func record(row *store.Row) search.Record {

@@ -280,7 +280,7 @@ func (f *fixture) searchAgrees(t *rapid.T, q search.Query, all []*letter) {
 		if holds(q, l) {
 			want = append(want, Found{l.uid, l.modSeq})
 			wantHits = append(wantHits, Hit{
-				Mailbox: f.boxes[0], UID: l.uid, ModSeq: l.modSeq, ID: l.id, Thread: l.threadID, InternalDate: l.date,
+				Mailbox: f.boxes[0], UID: l.uid, ModSeq: l.modSeq, Flags: l.flags, ID: l.id, Thread: l.threadID, InternalDate: l.date,
 			})
 		}
 	}

@@ -337,7 +337,7 @@ func (s *Service) confirm(ctx context.Context, b *indexedBox, rows []mail.HotRow
 	if len(rows) == 0 {
 		return nil
 	}
-	read, err := s.readIndexed(ctx, b.key, store.FetchQuery{UIDs: uidsOf(rows), Fields: store.FieldSummary})
+	read, err := s.readIndexed(ctx, b.key, store.FetchQuery{UIDs: uidsOf(rows), Fields: store.FieldSummary, Known: rows})
 	if err != nil {
 		return err
 	}

@@ -157,7 +157,7 @@ func (f *cachedSearch) decideRows(ctx context.Context, facts bool) error {
 }
 
 func (f *cachedSearch) hit(row *mail.HotRow, m *indexed) Hit {
-	return Hit{Mailbox: f.key.mbox, UID: row.UID, ModSeq: row.ModSeq, ID: m.id, Thread: m.thread, InternalDate: m.date}
+	return Hit{Mailbox: f.key.mbox, UID: row.UID, ModSeq: row.ModSeq, Flags: row.Flags, ID: m.id, Thread: m.thread, InternalDate: m.date}
 }
 
 // decideKept decides what can be decided by what the cache has.
@@ -208,6 +208,7 @@ func (f *cachedSearch) readOpen(ctx context.Context) ([]Hit, error) {
 	q := store.FetchQuery{Fields: searchFields(f.p.Needs()) | store.FieldHeader | store.FieldSummary}
 	for _, o := range f.read {
 		q.UIDs = q.UIDs.Append(o.row.UID)
+		q.Known = append(q.Known, o.row)
 	}
 	var found []Hit
 	var reader contentReader

@@ -18,7 +18,7 @@ func (f *fetch) descending() bool { return f.q.Order == store.ByUIDDescending }
 
 // inOrder yields messages in the order of their UIDs: those that the caller knows from memory, as far as they are there.
 func (f *fetch) inOrder() error {
-	if f.q.Known == nil || f.q.Fields&store.FieldMeta != 0 || f.q.ChangedSince != 0 {
+	if f.q.Known == nil || f.q.Fields&(store.FieldMeta|store.FieldSignature) != 0 || f.q.ChangedSince != 0 {
 		return f.byUID(f.q.UIDs)
 	}
 	known := f.q.Known
