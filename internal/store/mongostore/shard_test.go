@@ -179,7 +179,8 @@ func TestShardCheck(t *testing.T) {
 // Whatever sessions do carries the shard keys of docs/ops/sharding.md.
 func TestShardKeys(t *testing.T) {
 	w := &shardWatch{seen: map[string]int{}}
-	s := openStore(t, func(o *Options) { o.monitor = w.monitor() })
+	// Without caches, so that what is read is asked for.
+	s := openStore(t, func(o *Options) { o.monitor, o.DescriptionCache, o.ContentCache = w.monitor(), -1, -1 })
 	session(t, s)
 	logins(t, s)
 	w.mu.Lock()
