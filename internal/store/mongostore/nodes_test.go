@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -260,10 +261,24 @@ func (o *observer) converge() error {
 			return nil
 		}
 		if time.Now().After(end) {
-			return fmt.Errorf("the copy as of %d has %v, the mailbox as of %d is %v", o.to, o.rows, integer(doc.Lookup("modifyIndex")), truth)
+			return fmt.Errorf("the copy as of %d differs from the mailbox as of %d: %s", o.to, integer(doc.Lookup("modifyIndex")), o.differs(truth))
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
+}
+
+// differs lists the messages that a copy has otherwise than the mailbox, with what the journal says of them.
+func (o *observer) differs(truth map[mail.UID]mail.HotRow) string {
+	var out strings.Builder
+	for u := mail.UID(1); u < max(o.next, o.shown+1); u++ {
+		if o.rows[u] == truth[u] {
+			continue
+		}
+		fmt.Fprintf(&out, "\nUID %d: %+v, really %+v", u, o.rows[u], truth[u])
+		docs, err := findAll(context.Background(), o.s.journal(), bson.D{{Key: "mailbox", Value: oid(o.box)}, {Key: "uid", Value: int64(u)}}, nil, nil)
+		fmt.Fprint(&out, " ", docs, err)
+	}
+	return out.String()
 }
 
 func sameRows(a, b map[mail.UID]mail.HotRow) bool {
