@@ -34,7 +34,8 @@ type Resolved struct {
 // ResolveRecipient is Resolve for the recipient of a message: it finds the account
 // too, and a recipient with an asterisk is nobody, or a sender could write to a
 // whole domain's catch-all by its pattern. Rows are cached for the cache TTL; that
-// an address does not exist is never cached, and the account is always read anew.
+// an address does not exist is never cached. The account is one of Recent, but never so
+// that its mail would be refused for what it was before. It must not be changed.
 // Errors: NotFound.
 func (s *Service) ResolveRecipient(ctx context.Context, addr string, allowWildcard bool) (Resolved, error) {
 	if len(addr) > maxLogin || address.IsWildcard(addr) {
@@ -52,7 +53,7 @@ func (s *Service) ResolveRecipient(ctx context.Context, addr string, allowWildca
 	if row.Account.IsZero() {
 		return Resolved{Address: row}, nil
 	}
-	acct, err := s.store.Account(ctx, row.Account)
+	acct, err := s.recipient(ctx, row.Account)
 	if mail.CodeOf(err) == mail.CodeNoAccount {
 		s.resolved.clear()
 		return Resolved{}, mail.WrapError(mail.CodeNotFound, "Invalid or unknown address", err)

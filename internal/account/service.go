@@ -55,6 +55,9 @@ type Options struct {
 	// CacheSize is the greatest number of addresses in the cache; 0 means
 	// DefaultCacheSize.
 	CacheSize int
+	// RecentTTL bounds how long deliveries may see the limits of an account and whether it is disabled as they were before
+	// another process changed them; 0 reads them each time.
+	RecentTTL time.Duration
 	// Now is the clock; nil for that of the system.
 	Now func() time.Time
 	Log *slog.Logger // nil for none
@@ -78,6 +81,7 @@ type Service struct {
 	ids      *mail.IDGenerator
 	resolved *resolveCache
 	settings settingsCache
+	recent   recentCache
 }
 
 // New returns a service.
@@ -110,6 +114,7 @@ func New(o Options) (*Service, error) {
 		now: o.Now, log: o.Log, ids: ids,
 		resolved: newResolveCache(o.CacheSize, o.CacheTTL, o.Now),
 		settings: settingsCache{ttl: o.CacheTTL},
+		recent:   recentCache{size: o.CacheSize, ttl: o.RecentTTL, now: o.Now},
 	}, nil
 }
 
@@ -187,6 +192,7 @@ func (s *Service) List(ctx context.Context, q store.AccountQuery) (*store.Accoun
 func (s *Service) Delete(ctx context.Context, id mail.AccountID, keepUntil time.Time) error {
 	err := s.store.DeleteAccount(ctx, id, keepUntil)
 	s.resolved.clear()
+	s.recent.forget(id)
 	if err != nil {
 		return unknownAccount("delete account", err)
 	}
@@ -198,6 +204,7 @@ func (s *Service) Delete(ctx context.Context, id mail.AccountID, keepUntil time.
 // storage used before and after, in octets. Errors: NoAccount.
 func (s *Service) RecountQuota(ctx context.Context, id mail.AccountID) (before, after int64, err error) {
 	before, after, err = s.store.RecountQuota(ctx, id)
+	s.recent.forget(id)
 	if err != nil {
 		return 0, 0, unknownAccount("recount quota", err)
 	}

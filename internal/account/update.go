@@ -52,6 +52,7 @@ func (s *Service) Update(ctx context.Context, id mail.AccountID, in Changes) (*m
 		in.applyAccess(a, hash, now)
 		return nil
 	})
+	s.recent.forget(id) // also when it is not known whether it was done
 	if err != nil {
 		return nil, unknownAccount("update account", err)
 	}

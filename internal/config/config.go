@@ -68,6 +68,9 @@ type DBs struct {
 	Lease     Duration `toml:"lease" range:"500ms..5m" doc:"time in which a message must be stored after its UID was taken; others wait that long for it"`
 	StartWait Duration `toml:"startWait" range:"0s..24h" doc:"how long the start waits for MongoDB and Redis to answer"`
 
+	AccountLifetime Duration `toml:"accountLifetime" range:"0s..10s" doc:"time for which deliveries may see an account's quota, and whether it is disabled, as they were before another node changed them; 0: none"`
+	HeadroomMB      int64    `toml:"headroomMB" range:"0..65536" doc:"garbage in MiB that a busy node may have in memory before it is collected, where the default of Go is less; 0: as Go does"`
+
 	SearchIndexMB      int64 `toml:"searchIndexMB" range:"0..1048576" doc:"memory for what searches have found out about messages, in MiB: 200 octets a message, and 2 to 13 per cent of its text; 0: every search reads that"`
 	SearchTextMB       int64 `toml:"searchTextMB" range:"0..1048576" doc:"memory for the texts of messages that searches have looked into, in MiB"`
 	DescriptionCacheMB int   `toml:"descriptionCacheMB" range:"0..1048576" doc:"memory for what clients show of messages in lists, in MiB, taken as it is needed; a message takes 4 to 8 kB; 0: none"`
@@ -265,7 +268,8 @@ func Default() *Config {
 		},
 		DBs: DBs{
 			Redis: "", Sender: "zone-mta", MaxPool: 100, Timeout: Duration(10 * time.Second), Lease: Duration(3 * time.Second),
-			StartWait: Duration(2 * time.Minute), SearchIndexMB: 64, SearchTextMB: 64, DescriptionCacheMB: 16, ContentCacheMB: 48,
+			StartWait: Duration(2 * time.Minute), AccountLifetime: Duration(time.Second), HeadroomMB: 32,
+			SearchIndexMB: 64, SearchTextMB: 64, DescriptionCacheMB: 16, ContentCacheMB: 48,
 		},
 		Attachments: Attachments{Type: "gridstore", Bucket: "attachments", DecodeBase64: true},
 		Tasks:       Tasks{Enabled: true, Interval: Duration(15 * time.Minute)},

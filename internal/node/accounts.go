@@ -11,8 +11,12 @@ import (
 
 // quotaLimit is the limit of an account in octets.
 func (n *Node) quotaLimit(ctx context.Context, id mail.AccountID) (int64, error) {
-	_, allowed, err := n.Quota(ctx, id)
-	return allowed, err
+	acct, err := n.accounts.Recent(ctx, id)
+	if err != nil {
+		return 0, err
+	}
+	limits, err := n.accounts.Limits(ctx, acct)
+	return limits.Quota, err
 }
 
 // Quota returns used and allowed octets of an account.

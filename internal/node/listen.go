@@ -236,6 +236,12 @@ func (n *Node) Serve(ctx context.Context) error {
 		n.serveTasks(gctx)
 		return nil
 	})
+	if n.cluster != nil {
+		g.Go(func() error {
+			paceHeap(gctx, n.cfg.DBs.HeadroomMB<<20)
+			return nil
+		})
+	}
 	g.Go(func() error {
 		<-gctx.Done()
 		cancel() // sessions say goodbye when they have nothing to do

@@ -129,8 +129,12 @@ func (n *Node) makeServices() error {
 	if err != nil {
 		return err
 	}
+	recent := time.Duration(0) // the embedded engine has accounts at hand
+	if n.cluster != nil {
+		recent = time.Duration(n.cfg.DBs.AccountLifetime)
+	}
 	n.accounts, err = account.New(account.Options{
-		Store: n.engine, Hasher: verifier, Events: n.bus, EmailDomain: n.cfg.EmailDomain, Log: n.log,
+		Store: n.engine, Hasher: verifier, Events: n.bus, EmailDomain: n.cfg.EmailDomain, Log: n.log, RecentTTL: recent,
 		Settings: account.Settings{
 			MaxStorage: n.cfg.MaxStorage << 20, MaxRecipients: n.cfg.MaxRecipients, MaxForwards: n.cfg.MaxForwards,
 			MaxMailboxes: int64(n.cfg.MaxMailboxes), IMAPMaxConnections: int64(n.cfg.IMAP.MaxConnections),

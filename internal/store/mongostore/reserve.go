@@ -7,7 +7,6 @@ import (
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo"
-	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
 	"mallard/internal/mail"
 )
@@ -55,28 +54,17 @@ type reservation struct {
 // reserve takes UIDs and mod-sequences of a mailbox in the way in which WildDuck takes them, so that no two writers of
 // either kind get the same. An attempt of which the answer is lost leaves numbers that nobody uses. Errors: NoMailbox.
 func (s *Store) reserve(ctx context.Context, acct mail.AccountID, mbox mail.MailboxID, uids, modSeqs int, n *note) (*reservation, error) {
-	update := bson.D{{Key: "$inc", Value: bson.D{{Key: "modifyIndex", Value: numberOf(int64(modSeqs))}}}}
-	if uids > 0 {
-		update[0].Value = append(update[0].Value.(bson.D), bson.E{Key: "uidNext", Value: numberOf(int64(uids))})
-	}
-	if n != nil {
-		update = append(update, bson.E{Key: "$push", Value: bson.D{{Key: memberMallard + "." + keyNotes, Value: bson.D{
-			{Key: "$each", Value: bson.A{n}}, {Key: "$slice", Value: -maxNotes},
-		}}}})
-	}
 	var r *reservation
-	err := s.again(ctx, func(ctx context.Context) error {
+	err := s.again(ctx, func(ctx context.Context) (err error) {
 		if err := s.step("reserve"); err != nil {
 			return err
 		}
-		asked := time.Now()
-		doc, err := s.mailboxes().FindOneAndUpdate(ctx, boxFilter(acct, mbox), update,
-			options.FindOneAndUpdate().SetReturnDocument(options.Before)).Raw()
-		if err != nil {
-			return err
+		if n != nil {
+			r, err = s.takeNumbers(ctx, acct, mbox, uids, modSeqs, n)
+		} else {
+			r, err = s.take(acct, mbox, uids, modSeqs)
 		}
-		r = &reservation{box: doc, asked: asked, uid: mail.UID(integer(doc.Lookup("uidNext"))), modSeq: mail.ModSeq(integer(doc.Lookup("modifyIndex"))) + 1}
-		return nil
+		return err
 	})
 	if errors.Is(err, mongo.ErrNoDocuments) {
 		return nil, noMailbox("no such mailbox")

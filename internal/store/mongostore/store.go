@@ -30,6 +30,7 @@ type Store struct {
 	tracks   tracks
 	journals journals
 	caches   caches
+	together together
 
 	// removing are the locks of those who remove messages, by mailbox; seed says which.
 	removing [256]sync.Mutex
@@ -84,6 +85,7 @@ func Open(ctx context.Context, o Options) (_ *Store, err error) {
 	if err := s.connect(); err != nil {
 		return nil, err
 	}
+	s.startTogether()
 	if err := s.wait(ctx); err != nil {
 		return nil, err
 	}

@@ -1,0 +1,81 @@
+package node
+
+import (
+	"context"
+	"os"
+	"runtime/debug"
+	"runtime/metrics"
+	"time"
+)
+
+// Go collects garbage when the heap has doubled. A node whose heap is small, as that of a cluster's is, would do it every
+// few messages. So while it is busy it may have some octets of garbage more before it does, and when it is so no longer,
+// it gives the memory back.
+const (
+	heapStep = time.Second
+	// busyCycles is how many collections a step would have by Go's default that make a node busy, calmSteps how many steps
+	// without any make it calm.
+	busyCycles, calmSteps = 3, 2
+	// plainPercent is Go's default, plainHeap the least garbage that it waits for, in octets.
+	plainPercent = 100
+	plainHeap    = 4 << 20
+)
+
+// heapPace decides how much garbage there may be.
+type heapPace struct {
+	headroom  uint64 // octets of garbage that a busy node may have
+	percent   int
+	calm      int    // steps
+	allocated uint64 // octets in all
+}
+
+// step looks at how much was allocated in all and how much is live. It returns the percentage that is to be in force, and
+// whether memory is to be given back.
+func (p *heapPace) step(allocated, live uint64) (percent int, giveBack bool) {
+	cycles := (allocated - p.allocated) / max(live, plainHeap)
+	p.allocated = allocated
+	switch {
+	case cycles >= busyCycles || p.percent > plainPercent && cycles > 0:
+		p.calm = 0
+		p.percent = max(plainPercent, int(p.headroom*100/max(live, plainHeap)))
+	case p.percent > plainPercent:
+		if p.calm++; p.calm >= calmSteps {
+			p.calm, p.percent, giveBack = 0, plainPercent, true
+		}
+	}
+	return p.percent, giveBack
+}
+
+// paceHeap runs until ctx ends. Who sets GOGC decides himself.
+func paceHeap(ctx context.Context, headroom int64) {
+	if headroom <= 0 || os.Getenv("GOGC") != "" {
+		return
+	}
+	p := &heapPace{headroom: uint64(headroom), percent: plainPercent}
+	set := plainPercent
+	defer func() { debug.SetGCPercent(plainPercent) }()
+	tick := time.NewTicker(heapStep)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		percent, giveBack := p.step(heapNumbers())
+		if percent != set {
+			debug.SetGCPercent(percent)
+			set = percent
+		}
+		if giveBack {
+			debug.FreeOSMemory()
+		}
+	}
+}
+
+// heapNumbers are the octets allocated so far and those that the last collection left.
+func heapNumbers() (allocated, live uint64) {
+	s := []metrics.Sample{{Name: "/gc/heap/allocs:bytes"}, {Name: "/gc/heap/live:bytes"}}
+	metrics.Read(s)
+	return s[0].Value.Uint64(), s[1].Value.Uint64()
+}

@@ -1,0 +1,80 @@
+package mongostore
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/event"
+
+	"mallard/internal/mail"
+)
+
+// commandCount counts the commands of one name.
+func commandCount(name string) (*atomic.Int64, func(*Options)) {
+	n := new(atomic.Int64)
+	return n, func(o *Options) {
+		o.monitor = &event.CommandMonitor{Started: func(_ context.Context, e *event.CommandStartedEvent) {
+			if e.CommandName == name {
+				n.Add(1)
+			}
+		}}
+	}
+}
+
+// Those who take numbers of one mailbox at the same time have different ones, without a gap, from fewer updates.
+func TestNumbersAreTakenTogether(t *testing.T) {
+	updates, counting := commandCount("findAndModify")
+	s := openStore(t, counting)
+	acct := newAccount(t, s, "together")
+	box, err := s.MailboxByPath(t.Context(), acct.ID, mail.Inbox)
+	must(t, err)
+	before := updates.Load()
+	const callers = 40
+	got := make([]*reservation, callers)
+	var g sync.WaitGroup
+	for i := range callers {
+		g.Go(func() {
+			var err error
+			if got[i], err = s.reserve(t.Context(), acct.ID, box.ID, i%3, 1+i%2, nil); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	g.Wait()
+	if t.Failed() {
+		return
+	}
+	var uids, modSeqs []int64
+	for i, r := range got {
+		for k := range i % 3 {
+			uids = append(uids, int64(r.uid)+int64(k))
+		}
+		for k := range 1 + i%2 {
+			modSeqs = append(modSeqs, int64(r.modSeq)+int64(k))
+		}
+	}
+	row := only(t, s.mailboxes(), bson.D{{Key: "_id", Value: oid(box.ID)}})
+	without := func(what string, numbers []int64, first, next int64) {
+		slices.Sort(numbers)
+		for i, n := range numbers {
+			if n != first+int64(i) {
+				t.Fatalf("%s: number %d is %d, want %d", what, i, n, first+int64(i))
+			}
+		}
+		if last := first + int64(len(numbers)); next != last {
+			t.Errorf("%s: the next one is %d, want %d", what, next, last)
+		}
+	}
+	without("UIDs", uids, int64(box.UIDNext), integer(row.Lookup("uidNext")))
+	without("mod-sequences", modSeqs, slices.Min(modSeqs), integer(row.Lookup("modifyIndex"))+1)
+	if n := updates.Load() - before; n >= callers {
+		t.Errorf("%d updates for %d callers", n, callers)
+	}
+	if _, err := s.reserve(t.Context(), acct.ID, mail.MailboxID{1}, 1, 1, nil); mail.CodeOf(err) != mail.CodeNoMailbox {
+		t.Errorf("numbers of a mailbox that is not there: %v", err)
+	}
+}
