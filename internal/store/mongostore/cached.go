@@ -32,6 +32,7 @@ type caches struct {
 	rows     *hotcache.Cache[rowKey, *cachedRow]
 	contents *hotcache.Cache[contentKey, cachedContent]
 	restores restores
+	ahead    aheads
 }
 
 func newCaches(o *Options) caches {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -152,13 +153,9 @@ func TestCachedReading(t *testing.T) {
 	f.flag(f.s, f.uids[1], mail.Seen)
 	f.same("after a change here", f.read(f.s, f.inbox), 0, f.uids...)
 
-	other := reopenStore(t, f.s.o.URI)
-	for round, reads := range []int{1, 0} {
-		before := other.caches.contents.Len()
-		f.same("on another node", f.read(other, f.inbox), -1, f.uids...)
-		if got := other.caches.contents.Len() - before; (got == len(f.uids)) != (reads == 1) {
-			t.Errorf("round %d: %d contents are kept", round, got)
-		}
+	other := reopenStore(t, f.s.o.URI, func(o *Options) { o.monitor = f.watch.monitor() })
+	for _, reads := range []int{2, 0} {
+		f.same("on another node", f.read(other, f.inbox), reads, f.uids...)
 	}
 	f.flag(other, f.uids[2], mail.Flagged)
 	got := f.read(f.s, f.inbox)
@@ -169,8 +166,83 @@ func TestCachedReading(t *testing.T) {
 	f.s.caches.rows.Delete(rowKey{oid(f.inbox), f.uids[3]})
 	f.same("without a row", f.read(f.s, f.inbox), 1, f.uids...)
 	f.s.caches.contents.DeleteFunc(func(contentKey) bool { return true })
-	f.same("without content", f.read(f.s, f.inbox), -1, f.uids...)
+	f.same("without content", f.read(f.s, f.inbox), 2, f.uids...)
 	f.same("and kept again", f.read(f.s, f.inbox), 0, f.uids...)
+}
+
+// What is not in memory is read some messages at a time, with their small attachments; those with large ones, drafts and
+// what WildDuck wrote come one by one. Several readers at once read it once.
+func TestReadAhead(t *testing.T) {
+	f := newCachedFixture(t, 0)
+	const messages = aheadMessages + 8
+	var in []store.Append
+	for n := range messages {
+		size, flags := 300, mail.NewFlags(0)
+		switch n {
+		case 3:
+			size = aheadFile + 1
+		case 7:
+			size = aheadContent
+		case 9:
+			flags = mail.NewFlags(mail.Draft)
+		}
+		raw := fmt.Appendf(nil, "X: %d\r\n%s", n, mixed("\n", wrapped(random(size, uint64(n%20)), 76, "\r\n")))
+		st, err := f.s.Stage(t.Context(), contentOf(raw))
+		must(t, err)
+		defer st.Close()
+		in = append(in, store.Append{Staged: st, Flags: flags, InternalDate: time.UnixMilli(1e12)})
+		f.raws[mail.UID(n+1)] = raw
+	}
+	out, err := f.s.Append(t.Context(), f.acct, f.inbox, in)
+	must(t, err)
+	for _, a := range out {
+		f.uids = append(f.uids, a.UID)
+	}
+	_, err = f.s.messages().UpdateOne(t.Context(), bson.D{{Key: "mailbox", Value: oid(f.inbox)}, {Key: "uid", Value: 12}}, bson.D{{Key: "$unset", Value: bson.D{{Key: memberMallard, Value: ""}}}})
+	must(t, err)
+	theirs := f.uids[11]
+	var d describer
+	other := reopenStore(t, f.s.o.URI, func(o *Options) { o.monitor, o.Describe = f.watch.monitor(), d.describe })
+	set, err := other.Changes(t.Context(), f.acct, f.inbox, 0)
+	must(t, err)
+	known := slices.Collect(set.Changed.All())
+	f.watch.reset()
+	var readers sync.WaitGroup
+	for range 3 {
+		readers.Go(func() {
+			n := 0
+			for row, err := range other.Fetch(t.Context(), f.acct, f.inbox, store.FetchQuery{Known: known, Fields: store.FieldBody}) {
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				n++
+				b, err := row.Open()
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				var w bytes.Buffer
+				if err := b.WriteRange(&w, 0, b.Size()); err != nil || row.UID != theirs && !bytes.Equal(w.Bytes(), f.raws[row.UID]) {
+					t.Errorf("UID %d: %.200q, %v, want %.200q", row.UID, w.Bytes(), err, f.raws[row.UID])
+				}
+			}
+			if n != messages {
+				t.Errorf("%d messages, want %d", n, messages)
+			}
+		})
+	}
+	readers.Wait()
+	if n := other.caches.contents.Len(); n < messages-4 || len(other.caches.ahead.at) != 0 {
+		t.Errorf("%d contents are in memory; %d are still being read", n, len(other.caches.ahead.at))
+	}
+	// Two reads of documents and of files by one of the readers, and for each of them those that come one by one.
+	if n := f.reads(); n > 4+3*4*4 {
+		t.Errorf("%d commands: %v", n, f.watch.counted())
+	}
+	want := only(t, other.messages(), bson.D{{Key: "mailbox", Value: oid(f.inbox)}, {Key: "uid", Value: 12}})
+	f.raws[theirs] = other.readForTest(t, want)
+	f.same("again", f.readKnown(other, f.inbox, known), -1, f.uids...)
 }
 
 // A message that WildDuck changed gets another mod-sequence, by which what was kept of it is known to be old.

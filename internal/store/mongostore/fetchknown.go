@@ -22,9 +22,15 @@ func (f *fetch) inOrder() error {
 		return f.byUID(f.q.UIDs)
 	}
 	known := f.q.Known
+	if f.q.UIDs != nil {
+		known = slices.DeleteFunc(slices.Clone(known), func(k mail.HotRow) bool { return !f.q.UIDs.Contains(k.UID) })
+	}
 	if f.descending() {
 		known = slices.Clone(known)
 		slices.Reverse(known)
+	}
+	if f.q.Fields&store.FieldBody != 0 && f.q.Limit == 0 {
+		return f.knownBodies(known)
 	}
 	for chunk := range slices.Chunk(known, fetchRows) {
 		if err := f.knownChunk(chunk); err != nil {
@@ -40,9 +46,8 @@ func (f *fetch) knownChunk(known []mail.HotRow) error {
 	f.hits = f.hits[:0]
 	var missing mail.UIDSet
 	for i := range known {
-		if k := &known[i]; f.q.UIDs != nil && !f.q.UIDs.Contains(k.UID) {
-			continue
-		} else if row := f.cached(k); row != nil {
+		k := &known[i]
+		if row := f.cached(k); row != nil {
 			f.hits = append(f.hits, hit{k, row})
 		} else {
 			missing = append(missing, mail.UIDRange{First: k.UID, Last: k.UID})
