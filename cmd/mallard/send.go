@@ -217,7 +217,10 @@ func (s *sendCmd) message() (*outgoing, error) {
 	}
 	m := compose.Message{From: compose.Address{Address: from}, Text: s.Body, Subject: s.Subject}
 	if m.Text == "" {
-		m.Text = "This is a test message, made by mallard send.\n"
+		m.Text = "This is a test message, made by mallard send."
+	}
+	if !strings.HasSuffix(m.Text, "\n") {
+		m.Text += "\n" // the last line of a message has an end, too
 	}
 	if m.Subject == "" {
 		m.Subject = "Test message"

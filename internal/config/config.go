@@ -120,19 +120,20 @@ type Interface struct {
 type IMAP struct {
 	Interface
 	Clients
-	MaxMB          int      `toml:"maxMB" range:"1..1024" doc:"greatest message that APPEND takes, in MiB"`
-	MaxConnections int      `toml:"maxConnections" range:"1..1048576" doc:"sessions of one user at the same time"`
-	MaxDownloadMB  int64    `toml:"maxDownloadMB" range:"0..1099511627776" doc:"default of what a user may download in a day in MiB, as the API tells it; 0: 10240"`
-	MaxUploadMB    int64    `toml:"maxUploadMB" range:"0..1099511627776" doc:"default of what a user may upload in a day in MiB, as the API tells it; 0: 10240"`
-	MaxErrors      int      `toml:"maxErrors" range:"1..1000000" doc:"bad commands after which a connection is closed"`
-	MaxLogins      int      `toml:"maxLogins" range:"1..1000000" doc:"refused logins after which a connection is closed"`
-	LoginTimeout   Duration `toml:"loginTimeout" range:"1s..1h" doc:"time from the connection to the login"`
-	IdleTimeout    Duration `toml:"idleTimeout" range:"1m..168h" doc:"time without a command after which a session is closed; at least 30m by RFC 3501"`
-	WriteTimeout   Duration `toml:"writeTimeout" range:"1s..1h" doc:"longest wait for a client to take 256 KiB"`
-	KeepAlive      Duration `toml:"keepAlive" range:"0s..1h" doc:"time after which an idling client is sent something; 0: never"`
-	Name           string   `toml:"name" doc:"server name in the greeting and in ID"`
-	Version        string   `toml:"version" doc:"version in ID; empty: that of the program"`
-	Vendor         string   `toml:"vendor" doc:"vendor in ID"`
+	MaxMB            int      `toml:"maxMB" range:"1..1024" doc:"greatest message that APPEND takes, in MiB"`
+	MaxConnections   int      `toml:"maxConnections" range:"1..1048576" doc:"sessions of one user at the same time"`
+	MaxDownloadMB    int64    `toml:"maxDownloadMB" range:"0..1099511627776" doc:"default of what a user may download in a day in MiB, as the API tells it; 0: 10240"`
+	MaxUploadMB      int64    `toml:"maxUploadMB" range:"0..1099511627776" doc:"default of what a user may upload in a day in MiB, as the API tells it; 0: 10240"`
+	MaxErrors        int      `toml:"maxErrors" range:"1..1000000" doc:"bad commands after which a connection is closed"`
+	MaxLogins        int      `toml:"maxLogins" range:"1..1000000" doc:"refused logins after which a connection is closed"`
+	LoginTimeout     Duration `toml:"loginTimeout" range:"1s..1h" doc:"time from the connection to the login"`
+	IdleTimeout      Duration `toml:"idleTimeout" range:"1m..168h" doc:"time without a command after which a session is closed; at least 30m by RFC 3501"`
+	WriteTimeout     Duration `toml:"writeTimeout" range:"1s..1h" doc:"longest wait for a client to take 256 KiB"`
+	KeepAlive        Duration `toml:"keepAlive" range:"0s..1h" doc:"time after which an idling client is sent something; 0: never"`
+	DisableRetention bool     `toml:"disableRetention" doc:"on a node of a cluster: mail that has expired or was archived long enough is not removed by this node"`
+	Name             string   `toml:"name" doc:"server name in the greeting and in ID"`
+	Version          string   `toml:"version" doc:"version in ID; empty: that of the program"`
+	Vendor           string   `toml:"vendor" doc:"vendor in ID"`
 
 	NotifyUserWorkersTTL     int `toml:"notifyUserWorkersTtl" range:"30..86400" doc:"on a node of a cluster: seconds for which it counts as serving a user without saying so again"`
 	NotifyUserWorkersRefresh int `toml:"notifyUserWorkersRefresh" range:"0..86400" doc:"seconds after which it says so again; 0: a quarter of notifyUserWorkersTtl"`

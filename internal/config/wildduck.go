@@ -47,7 +47,6 @@ var wildDuckKeys = map[string]string{
 	"log.updateStream":       "calls are logged when they end; leave it out",
 	"log.gelf":               "the log goes to standard error; use format = \"json\" in [log] and a program that forwards it",
 	"imap.retention":         notYet,
-	"imap.disableRetention":  notYet,
 	"imap.enableCompression": notYet,
 	"imap.ignoredHosts":      "connections without a login are not logged; leave it out",
 	"imap.quotes":            "LOGOUT is answered without quotes; leave it out",

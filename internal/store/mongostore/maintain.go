@@ -31,7 +31,7 @@ func (m Maintained) Total() int { return m.Expired + m.Archived + m.Files }
 
 // Maintain removes what is due: messages that have expired, archived ones that were kept long enough, and attachments that
 // nobody refers to and has done for a day. It runs under the lock under which WildDuck nodes do the same; while another node
-// has it, it does nothing.
+// has it, it does nothing. With Options.KeepExpired it removes attachments alone.
 func (s *Store) Maintain(ctx context.Context) (done Maintained, err error) {
 	leave, err := s.enter(ctx, "Maintain")
 	if err != nil {
@@ -61,9 +61,11 @@ func (s *Store) Maintain(ctx context.Context) (done Maintained, err error) {
 		*n += k
 		errs = append(errs, err)
 	}
-	step(&done.Expired, s.expire)
-	step(&done.Files, s.collectGarbage)
-	step(&done.Archived, s.purge)
+	if !s.o.KeepExpired {
+		step(&done.Expired, s.expire)
+		step(&done.Files, s.collectGarbage)
+		step(&done.Archived, s.purge)
+	}
 	step(&done.Files, s.collectGarbage)
 	return done, errors.Join(errs...)
 }

@@ -78,11 +78,17 @@ func TestMaintain(t *testing.T) {
 	}
 	run("at once", Maintained{Expired: 2}, 2, 1, 3)
 	now = now.Add(2 * time.Hour)
+	s.o.KeepExpired = true
+	run("with everything kept", Maintained{}, 2, 1, 3)
+	s.o.KeepExpired = false
 	run("two hours later", Maintained{Expired: 1}, 1, 2, 3)
 	if n := count(t, s.journal(), bson.D{{Key: "command", Value: "EXPUNGE"}}); n != 1 {
 		t.Errorf("%d rows of the journal tell of it, want 1", n)
 	}
 	now = now.Add(26 * 24 * time.Hour)
+	s.o.KeepExpired = true
+	run("with the archive kept", Maintained{}, 1, 2, 3)
+	s.o.KeepExpired = false
 	run("26 days later", Maintained{Archived: 2}, 1, 0, 1)
 	if err := s.dropReferences(t.Context(), referencesOf(only(t, s.messages(), bson.D{}))); err != nil {
 		t.Fatal(err)

@@ -28,6 +28,8 @@ type Options struct {
 	MaxPool int
 	// Timeout bounds each operation on the database, retries included; 10 s when zero.
 	Timeout time.Duration
+	// KeepExpired leaves messages that have expired, and archived ones, where they are.
+	KeepExpired bool
 	// Lease is how long a writer has between taking a UID and storing its message, and how long a reader waits for it before
 	// it goes past; 3 s when zero. Messages that come after another one is stored are seen at most that much later when its
 	// writer dies.
