@@ -102,15 +102,19 @@ func TestDeadNodesCharges(t *testing.T) {
 		}
 	}
 	// WildDuck and a node that lives go on with the account.
+	live := c.nodes[0]
 	var busy sync.WaitGroup
 	var done atomic.Bool
 	busy.Go(func() {
 		for !done.Load() {
-			if err := c.wildduck(c.nodes[0], inbox, 20*time.Millisecond, true); err != nil {
+			if err := c.wildduck(live, inbox, 20*time.Millisecond, true); err != nil {
 				t.Error(err)
 				return
 			}
-			c.fill(c.nodes[0], inbox, 1)
+			if _, err := c.append(live, inbox, 1); err != nil {
+				t.Error(err)
+				return
+			}
 			time.Sleep(100 * time.Millisecond)
 		}
 	})
