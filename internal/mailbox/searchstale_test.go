@@ -21,7 +21,8 @@ type rewritten struct {
 	replaced  map[mail.UID]mail.UID
 	sameID    bool // the id of the message stays
 	whole     bool // changes are told as a whole
-	reads     int  // messages that were read, and opened
+	other     string
+	reads     int // messages that were read, and opened
 	opens     int
 }
 
@@ -33,7 +34,11 @@ func (s *rewritten) Changes(ctx context.Context, acct mail.AccountID, mbox mail.
 		}
 		return set, err
 	}
-	return s.Store.Changes(ctx, acct, mbox, since)
+	set, err := s.Store.Changes(ctx, acct, mbox, since)
+	if err == nil {
+		set.Replaced = s.other
+	}
+	return set, err
 }
 
 func (s *rewritten) Fetch(ctx context.Context, acct mail.AccountID, mbox mail.MailboxID, q store.FetchQuery) iter.Seq2[*store.Row, error] {
@@ -109,12 +114,14 @@ func TestSearchRewritten(t *testing.T) {
 	for name, tc := range map[string]struct {
 		flags         mail.Flags
 		sameID, whole bool
+		other         string
 		change        func(*fixture) error
 	}{
 		"a message that gets a mod-sequence with that": {sameID: true, change: flag},
 		"another message under the same UID":           {change: flag},
 		"a draft, without any sign":                    {flags: mail.NewFlags(mail.Draft), sameID: true, change: nothing},
 		"messages restored over others":                {whole: true, change: nothing},
+		"the same, of which only a mark tells":         {other: "mark", change: nothing},
 	} {
 		t.Run(name, func(t *testing.T) {
 			st, svc, f := rewrittenStore(t, tc.flags)
@@ -128,7 +135,7 @@ func TestSearchRewritten(t *testing.T) {
 			if err := tc.change(f); err != nil {
 				t.Fatal(err)
 			}
-			st.replaced, st.sameID, st.whole = map[mail.UID]mail.UID{1: 1}, tc.sameID, tc.whole
+			st.replaced, st.sameID, st.whole, st.other = map[mail.UID]mail.UID{1: 1}, tc.sameID, tc.whole, tc.other
 			for _, q := range []search.Query{search.Body("beta"), search.Larger(9), search.And{search.Text("more"), search.Larger(9)}} {
 				if got := st.searches(t, svc, f.acct, q); !slices.Equal(got, []mail.UID{1}) {
 					t.Errorf("afterwards %v finds %v, want 1", q, got)

@@ -58,12 +58,15 @@ type shared struct {
 	// refresh serialises reading changes from the store.
 	refresh sync.Mutex
 
-	mu      sync.Mutex
-	loaded  bool
-	epoch   uint64      // a number of its own for each time since which every change is known
-	to      mail.ModSeq // everything up to here is applied
-	uidNext mail.UID
-	highest mail.UID // greatest UID that was ever in rows
+	mu     sync.Mutex
+	loaded bool
+	// epoch is a number of its own for each time since which every change is known, and since which no message was
+	// put in the place of another: replaced is what the engine says of that.
+	epoch    uint64
+	replaced string
+	to       mail.ModSeq // everything up to here is applied
+	uidNext  mail.UID
+	highest  mail.UID // greatest UID that was ever in rows
 	// rows are the messages. A session may keep a prefix of their UIDs without
 	// copying.
 	rows mail.HotRows
@@ -222,7 +225,8 @@ func (sh *shared) load(ctx context.Context, st Store) error {
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	sh.rows, sh.highest = set.Changed, set.Changed.Last()
-	sh.to, sh.uidNext, sh.loaded, sh.epoch = set.To, set.UIDNext, true, sh.epochs.Add(1)
+	sh.to, sh.uidNext, sh.loaded = set.To, set.UIDNext, true
+	sh.epoch, sh.replaced = sh.epochs.Add(1), set.Replaced
 	return nil
 }
 
@@ -231,8 +235,10 @@ func (sh *shared) apply(set *store.ChangeSet) {
 	sh.uidNext = max(sh.uidNext, set.UIDNext)
 	d := delta{to: max(sh.to, set.To)}
 	expunged := set.Expunged
+	if set.Whole || set.Replaced != sh.replaced {
+		sh.epoch, sh.replaced = sh.epochs.Add(1), set.Replaced
+	}
 	if set.Whole {
-		sh.epoch = sh.epochs.Add(1)
 		expunged = set.Changed.Missing(sh.rows.UIDs())
 	}
 	for r := range set.Changed.All() {

@@ -550,6 +550,9 @@ type ChangeSet struct {
 	// Whole is set when the engine no longer knows what was removed after since:
 	// Changed then holds every message of the mailbox and Expunged is empty.
 	Whole bool
+	// Replaced is another one than before when messages may have been put in the place of
+	// others, under their UIDs and mod-sequences, as a migration that is run again does.
+	Replaced string
 }
 
 // Journal is the history of an account, for event streams and webhooks.

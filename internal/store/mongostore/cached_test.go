@@ -373,6 +373,7 @@ func TestCachedAndRestored(t *testing.T) {
 	f.read(other, f.inbox)
 	set, err := f.s.Changes(t.Context(), f.acct, f.inbox, 0)
 	must(t, err)
+	mark := set.Replaced
 	for round := range 2 {
 		raw := []byte(fmt.Sprintf("X: restored %d\r\n\r\nbody\r\n", round))
 		st, err := f.s.Stage(t.Context(), contentOf(raw))
@@ -383,6 +384,15 @@ func TestCachedAndRestored(t *testing.T) {
 		}}))
 		must(t, st.Close())
 		f.raws[f.uids[1]] = raw
+		var now *store.ChangeSet
+		for _, s := range []*Store{f.s, other} { // it is told to those who have a copy of the mailbox
+			now, err = s.Changes(t.Context(), f.acct, f.inbox, set.To)
+			must(t, err)
+			if now.Replaced == mark {
+				t.Errorf("restored %d: the mark is %q as before", round, mark)
+			}
+		}
+		mark = now.Replaced
 		for _, s := range []*Store{f.s, other, f.s} {
 			f.same(fmt.Sprint("restored ", round), f.read(s, f.inbox), -1, f.uids...)
 		}

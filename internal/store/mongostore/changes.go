@@ -29,12 +29,14 @@ func (s *Store) Changes(ctx context.Context, acct mail.AccountID, mbox mail.Mail
 	r.track.observe(time.Now(), r.modSeq, r.uidNext)
 	r.notes = s.oldNotes(r.box)
 	if len(r.notes) == 0 && r.quiet(since, r.modSeq, r.uidNext) {
-		return &store.ChangeSet{To: since, UIDNext: r.uidNext}, nil
+		return &store.ChangeSet{To: since, UIDNext: r.uidNext, Replaced: replacedOf(r.box)}, nil
 	}
 	if err := r.read(ctx); err != nil {
 		return nil, err
 	}
-	return r.set(), nil
+	set := r.set()
+	set.Replaced = replacedOf(r.box)
+	return set, nil
 }
 
 // reading is one call of Changes. Its steps have an order: the mailbox's document says which numbers were handed out; the

@@ -33,6 +33,15 @@ func (s *Store) replaced(ctx context.Context, mbox bson.ObjectID) error {
 	return err
 }
 
+// replacedOf is the value of keyReplaced in the document of a mailbox, for store.ChangeSet.
+func replacedOf(box bson.Raw) string {
+	at, ok := box.Lookup(memberMallard, keyRestored, keyReplaced).ObjectIDOK()
+	if !ok {
+		return ""
+	}
+	return at.Hex()
+}
+
 // look reads the document of a mailbox for keyReplaced.
 func (c *caches) look(mbox bson.ObjectID, box bson.Raw) {
 	at, ok := box.Lookup(memberMallard, keyRestored, keyReplaced).ObjectIDOK()
