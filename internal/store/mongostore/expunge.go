@@ -100,12 +100,12 @@ func (s *Store) expungeBatch(ctx context.Context, acct mail.AccountID, mbox mail
 		}
 	}
 	refunded := s.refund(ctx, acct, octets)
-	s.log(ctx, rows...)
+	told := s.log(ctx, rows...)
 	if err := s.dropReferences(ctx, free...); err != nil {
 		s.o.Logger.Warn("attachments of expunged messages stay counted", "mailbox", mbox, "error", err)
 	}
 	s.tellCounters(ctx, mbox, c)
-	if refunded { // else the note is what says that octets are to be taken off
+	if refunded && told { // else the note is what says that octets are to be taken off, or which messages went
 		s.dropNote(ctx, oid(mbox), n)
 	}
 	return nil

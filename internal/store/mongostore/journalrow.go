@@ -61,10 +61,11 @@ func fetchRow(acct mail.AccountID, m *hotMessage, names []string, seenChanged bo
 }
 
 // log writes journal rows. They come after what they tell of has happened: when they cannot be written the change stands,
-// and who finds it without them writes them (see repair).
-func (s *Store) log(ctx context.Context, rows ...journalRow) {
+// and who finds it without them writes them (see repair). It reports whether they were; a change that leaves nothing to be
+// found must keep its note when not.
+func (s *Store) log(ctx context.Context, rows ...journalRow) bool {
 	if len(rows) == 0 {
-		return
+		return true
 	}
 	now := stored(s.o.Now())
 	docs := make([]bson.D, 0, len(rows))
@@ -74,9 +75,11 @@ func (s *Store) log(ctx context.Context, rows ...journalRow) {
 		doc = append(doc, r...)
 		docs = append(docs, append(doc, bson.E{Key: "created", Value: now}))
 	}
-	if err := s.insertRows(ctx, docs); err != nil {
+	err := s.insertRows(ctx, docs)
+	if err != nil {
 		s.o.Logger.Warn("journal rows could not be written; they are made up for when the change is seen", "rows", len(rows), "error", err)
 	}
+	return err == nil
 }
 
 // insertRows inserts documents that have ids of their own, any number of times.

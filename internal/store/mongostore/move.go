@@ -161,8 +161,9 @@ func (m *moving) batch(ctx context.Context, msgs []*hotMessage) error {
 	if in, err = m.remove(ctx, in, n); err != nil {
 		return err
 	}
-	m.record(ctx, in, source, target)
-	s.dropNote(ctx, oid(m.from), n)
+	if m.record(ctx, in, source, target) { // else the note is what says which messages went
+		s.dropNote(ctx, oid(m.from), n)
+	}
 	return nil
 }
 
@@ -231,9 +232,10 @@ func (m *moving) remove(ctx context.Context, in []*replica, n *note) ([]*replica
 	return in, nil
 }
 
-func (m *moving) record(ctx context.Context, in []*replica, source, target *reservation) {
+// record tells of messages that were moved, and reports whether the journal does.
+func (m *moving) record(ctx context.Context, in []*replica, source, target *reservation) bool {
 	if len(in) == 0 {
-		return
+		return true
 	}
 	s := m.s
 	var went, came []journalRow
@@ -249,8 +251,9 @@ func (m *moving) record(ctx context.Context, in []*replica, source, target *rese
 		m.res.From, m.res.To = append(m.res.From, r.source.UID), append(m.res.To, r.hot.UID)
 		m.res.SourceModSeq = ms
 	}
-	s.log(ctx, append(went, came...)...)
+	told := s.log(ctx, append(went, came...)...)
 	s.addKeywords(ctx, target.box, flags...)
 	s.tellCounters(ctx, m.from, out)
 	s.tellCounters(ctx, m.to, back)
+	return told
 }

@@ -319,6 +319,8 @@ func (s *Store) tellExpunged(ctx context.Context, acct mail.AccountID, mbox mail
 		rows[i] = expungeRow(acct, m, r.modSeq+mail.ModSeq(i))
 	}
 	s.o.Logger.Info("journal rows of interrupted expunges are made up for", "mailbox", mbox, "rows", len(rows))
-	s.log(ctx, rows...)
+	if !s.log(ctx, rows...) {
+		return mail.NewError(mail.CodeUnavailable, "the journal cannot be written")
+	}
 	return nil
 }
