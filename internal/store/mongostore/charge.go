@@ -53,11 +53,7 @@ func (s *Store) charge(ctx context.Context, acct mail.AccountID, octets int64, l
 	}
 	c := &charge{user: oid(acct), octets: octets, ids: ids, again: bson.NewObjectID()}
 	c.seq, c.member = s.ledger.begin()
-	filter := bson.D{notCreating()}
-	if limited {
-		filter = append(filter, bson.E{Key: "storageUsed", Value: bson.D{{Key: "$lte", Value: room}}})
-	}
-	if err := s.makeCharge(ctx, c, filter); err != nil {
+	if err := s.makeCharge(ctx, c, limited, room); err != nil {
 		// It may have been done: what it adds is taken back, and if it was not done it will not be.
 		s.uncharge(ctx, c)
 		return nil, readError("count the storage used", err)
@@ -72,32 +68,20 @@ func (s *Store) charge(ctx context.Context, acct mail.AccountID, octets int64, l
 	return nil, overQuota()
 }
 
-// makeCharge makes a charge once, however often it is tried. Afterwards it is sure, unless the filter kept it out.
-func (s *Store) makeCharge(ctx context.Context, c *charge, filter bson.D) error {
-	self := bson.D{{Key: "_id", Value: c.user}, {Key: c.member, Value: bson.D{{Key: "$exists", Value: false}}}}
-	filter = append(self, filter...)
+// makeCharge makes a charge once, however often it is tried. Afterwards it is sure, unless there was no room.
+func (s *Store) makeCharge(ctx context.Context, c *charge, limited bool, room int64) error {
 	entry := bson.D{{Key: entryAt, Value: stored(s.o.Now())}, {Key: entryOctets, Value: numberOf(c.octets)}}
 	if len(c.ids) > 0 {
 		entry = append(entry, bson.E{Key: entryIDs, Value: c.ids})
 	}
-	update := bson.D{
-		{Key: "$inc", Value: bson.D{{Key: "storageUsed", Value: numberOf(c.octets)}}},
-		{Key: "$set", Value: bson.D{{Key: c.member, Value: entry}}},
-	}
 	old := s.ledger.take(c.user, time.Now())
-	if len(old) > 0 {
-		update = append(update, bson.E{Key: "$unset", Value: unsetOf(old)})
-	}
 	tries := 0
-	err := s.again(ctx, func(ctx context.Context) error {
+	err := s.again(ctx, func(ctx context.Context) (err error) {
 		if err := s.step("charge"); err != nil {
 			return err
 		}
 		tries++
-		res, err := s.users().UpdateOne(ctx, filter, update)
-		if err == nil {
-			c.sure = res.MatchedCount == 1
-		}
+		c.sure, err = s.chargeOnce(&charging{charge: c, entry: entry, old: old, limited: limited, room: room})
 		return err
 	})
 	if err == nil && !c.sure && tries > 1 { // an earlier attempt may have done it

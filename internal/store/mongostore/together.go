@@ -12,19 +12,24 @@ import (
 )
 
 // What several callers on this node want of one document at the same time is one operation, because they would wait for
-// each other: numbers that are taken of one mailbox. Nobody waits for company: see package batch.
+// each other: numbers that are taken of one mailbox, octets that are counted for one account. Nobody waits for company: see
+// package batch.
 //
 // Each caller has its own outcome and makes its own further attempts. An attempt whose answer is lost is one of unknown
 // outcome for all that were part of it.
 type together struct {
 	numbers *batch.Batcher[boxOf, *taking]
+	charges *batch.Batcher[bson.ObjectID, *charging]
 }
 
 // maxTogether is how many callers there are at most for one operation.
 const maxTogether = 64
 
 func (s *Store) startTogether() {
-	s.together = together{numbers: batch.New[boxOf](maxTogether, s.takeTogether)}
+	s.together = together{
+		numbers: batch.New[boxOf](maxTogether, s.takeTogether),
+		charges: batch.New[bson.ObjectID](maxTogether, s.chargeTogether),
+	}
 }
 
 // attempt bounds one attempt for several callers. It ends when the first of them has to give up: none of them waits
@@ -102,4 +107,66 @@ func (s *Store) takeNumbers(ctx context.Context, acct mail.AccountID, mbox mail.
 		return nil, err
 	}
 	return &reservation{box: doc, asked: asked, uid: mail.UID(integer(doc.Lookup("uidNext"))), modSeq: mail.ModSeq(integer(doc.Lookup("modifyIndex"))) + 1}, nil
+}
+
+// charging is an attempt at a charge.
+type charging struct {
+	*charge
+	entry   bson.D
+	old     []string // members of users that go with it
+	limited bool     // no more than room octets may be in use before
+	room    int64
+
+	end   time.Time
+	done  bool // it was made
+	alone bool // those of all together were not: it is to be tried alone
+	err   error
+}
+
+// chargeOnce makes one attempt at a charge, together with who else charges the account meanwhile. It reports whether the
+// account is there, has room and has no entry of the charge yet.
+func (s *Store) chargeOnce(c *charging) (done bool, err error) {
+	c.end = time.Now().Add(s.o.Timeout)
+	if err := s.together.charges.Do(c.user, c); err != nil {
+		return false, err
+	}
+	if c.alone {
+		s.chargeTogether([]*charging{c})
+	}
+	return c.done, c.err
+}
+
+// chargeTogether makes the charges of several callers with one update that makes all of them or none. All fit one after the
+// other when each finds room for itself and those before it.
+func (s *Store) chargeTogether(in []*charging) {
+	filter := bson.D{{Key: "_id", Value: in[0].user}, notCreating()}
+	var entries bson.D
+	var old []string
+	var octets, room int64
+	limited := false
+	ends := make([]time.Time, len(in))
+	for i, c := range in {
+		filter = append(filter, bson.E{Key: c.member, Value: bson.D{{Key: "$exists", Value: false}}})
+		entries = append(entries, bson.E{Key: c.member, Value: c.entry})
+		old, ends[i] = append(old, c.old...), c.end
+		if left := c.room - octets; c.limited && (!limited || left < room) {
+			limited, room = true, left
+		}
+		octets += c.octets
+	}
+	if limited {
+		filter = append(filter, bson.E{Key: "storageUsed", Value: bson.D{{Key: "$lte", Value: room}}})
+	}
+	update := bson.D{{Key: "$inc", Value: bson.D{{Key: "storageUsed", Value: numberOf(octets)}}}, {Key: "$set", Value: entries}}
+	if len(old) > 0 {
+		update = append(update, bson.E{Key: "$unset", Value: unsetOf(old)})
+	}
+	ctx, cancel := s.attempt(ends...)
+	defer cancel()
+	res, err := s.users().UpdateOne(ctx, filter, update)
+	for _, c := range in {
+		c.err = err
+		c.done = err == nil && res.MatchedCount == 1
+		c.alone = err == nil && !c.done && len(in) > 1
+	}
 }

@@ -78,3 +78,42 @@ func TestNumbersAreTakenTogether(t *testing.T) {
 		t.Errorf("numbers of a mailbox that is not there: %v", err)
 	}
 }
+
+// Where not all fit that come at the same time, as many do as there is room for.
+func TestChargesTogether(t *testing.T) {
+	updates, counting := commandCount("update")
+	s := openStore(t, counting)
+	acct := newAccount(t, s, "together")
+	const quota, size, callers = 1000, 100, 24
+	var fit, over atomic.Int64
+	run := func(quota int64) {
+		var g sync.WaitGroup
+		for range callers {
+			g.Go(func() {
+				switch _, err := s.charge(t.Context(), acct.ID, size, true, quota-size); {
+				case err == nil:
+					fit.Add(1)
+				case mail.CodeOf(err) == mail.CodeOverQuota:
+					over.Add(1)
+				default:
+					t.Error(err)
+				}
+			})
+		}
+		g.Wait()
+	}
+	run(quota)
+	a, err := s.Account(t.Context(), acct.ID)
+	must(t, err)
+	if fit.Load() != quota/size || over.Load() != callers-quota/size || a.StorageUsed != quota {
+		t.Errorf("%d fit, %d do not, %d octets are counted; want %d, %d, %d", fit.Load(), over.Load(), a.StorageUsed, quota/size, callers-quota/size, quota)
+	}
+	before := updates.Load()
+	run(1 << 40)
+	if n := updates.Load() - before; n >= callers {
+		t.Errorf("%d updates for %d callers who all fit", n, callers)
+	}
+	if a, err = s.Account(t.Context(), acct.ID); err != nil || a.StorageUsed != quota+size*callers {
+		t.Errorf("%d octets are counted, want %d; error %v", a.StorageUsed, quota+size*callers, err)
+	}
+}
