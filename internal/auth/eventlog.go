@@ -51,7 +51,7 @@ func (n *noted) same() same {
 type eventWriter struct {
 	log   EventLog
 	warn  func(text string, args ...any)
-	queue chan noted
+	queue chan *noted
 	done  chan struct{}
 
 	mu     sync.Mutex
@@ -63,7 +63,7 @@ type eventWriter struct {
 }
 
 func newEventWriter(log EventLog, size int, warn func(string, ...any)) *eventWriter {
-	w := &eventWriter{log: log, warn: warn, queue: make(chan noted, size), done: make(chan struct{})}
+	w := &eventWriter{log: log, warn: warn, queue: make(chan *noted, size), done: make(chan struct{})}
 	w.ctx, w.stop = context.WithCancel(context.Background())
 	go w.run()
 	return w
@@ -78,7 +78,7 @@ func (w *eventWriter) add(n noted) {
 		return
 	}
 	select {
-	case w.queue <- n:
+	case w.queue <- &n:
 		return
 	default:
 	}
@@ -107,7 +107,7 @@ func (w *eventWriter) close() error {
 func (w *eventWriter) run() {
 	defer close(w.done)
 	for n := range w.queue {
-		batch := append(make([]noted, 0, 1+min(len(w.queue), eventBatch)), n)
+		batch := append(make([]*noted, 0, 1+min(len(w.queue), eventBatch)), n)
 		for len(batch) < eventBatch {
 			more, ok := w.next()
 			if !ok {
@@ -121,23 +121,22 @@ func (w *eventWriter) run() {
 }
 
 // next returns an event that waits already.
-func (w *eventWriter) next() (n noted, ok bool) {
+func (w *eventWriter) next() (n *noted, ok bool) {
 	select {
 	case n, ok = <-w.queue:
 		return n, ok
 	default:
-		return noted{}, false
+		return nil, false
 	}
 }
 
-func (w *eventWriter) write(batch []noted) {
+func (w *eventWriter) write(batch []*noted) {
 	times := map[same]int64{}
-	for i := range batch {
-		times[batch[i].same()]++
+	for _, n := range batch {
+		times[n.same()]++
 	}
 	ids := map[same]string{}
-	for i := range batch {
-		n := &batch[i]
+	for _, n := range batch {
 		if w.ctx.Err() != nil {
 			return
 		}

@@ -10,7 +10,8 @@ import (
 
 // Go collects garbage when the heap has doubled. A node whose heap is small, as that of a cluster's is, would do it every
 // few messages. So while it is busy it may have some octets of garbage more before it does, and when it is so no longer,
-// it gives the memory back.
+// it gives the memory back. A node that does next to nothing after it has done something gives it back as well: a
+// thousand clients that come and then wait leave as much garbage as they hold.
 const (
 	heapStep = time.Second
 	// busyCycles is how many collections a step would have by Go's default that make a node busy, calmSteps how many steps
@@ -19,6 +20,8 @@ const (
 	// plainPercent is Go's default, plainHeap the least garbage that it waits for, in octets.
 	plainPercent = 100
 	plainHeap    = 4 << 20
+	// quietOctets is what a node allocates less of in a step while its clients wait.
+	quietOctets = 1 << 20
 )
 
 // heapPace decides how much garbage there may be.
@@ -27,13 +30,19 @@ type heapPace struct {
 	percent   int
 	calm      int    // steps
 	allocated uint64 // octets in all
+	quiet     int    // steps
+	spent     uint64 // octets allocated since memory was given back
 }
 
 // step looks at how much was allocated in all and how much is live. It returns the percentage that is to be in force, and
 // whether memory is to be given back.
 func (p *heapPace) step(allocated, live uint64) (percent int, giveBack bool) {
-	cycles := (allocated - p.allocated) / max(live, plainHeap)
-	p.allocated = allocated
+	ran := allocated - p.allocated
+	p.allocated, p.spent, p.quiet = allocated, p.spent+ran, p.quiet+1
+	if ran >= quietOctets {
+		p.quiet = 0
+	}
+	cycles := ran / max(live, plainHeap)
 	switch {
 	case cycles >= busyCycles || p.percent > plainPercent && cycles > 0:
 		p.calm = 0
@@ -42,6 +51,10 @@ func (p *heapPace) step(allocated, live uint64) (percent int, giveBack bool) {
 		if p.calm++; p.calm >= calmSteps {
 			p.calm, p.percent, giveBack = 0, plainPercent, true
 		}
+	}
+	giveBack = giveBack || p.quiet >= calmSteps && p.spent >= max(live, plainHeap)
+	if giveBack {
+		p.spent = 0
 	}
 	return p.percent, giveBack
 }

@@ -32,6 +32,16 @@ func TestHeapPace(t *testing.T) {
 		{7, 8, plainPercent, false},  // given back once
 		{23, 8, plainPercent, false}, //
 		{24, 8, 400, false},          // and all over again
+		{0, 8, 400, false},           //
+		{0, 8, plainPercent, true},   // calm and quiet is given back for once
+		{0, 8, plainPercent, false},  //
+		{20, 8, plainPercent, false}, // something, not enough to be busy
+		{0, 8, plainPercent, false},  //
+		{0, 8, plainPercent, true},   // quiet for long enough
+		{0, 8, plainPercent, false},  // given back once
+		{7, 8, plainPercent, false},  // less than there would be a collection for
+		{0, 8, plainPercent, false},  //
+		{0, 8, plainPercent, false},  //
 	} {
 		allocated += tc.ran << 20
 		if percent, giveBack := p.step(allocated, tc.live<<20); percent != tc.percent || giveBack != tc.giveBack {
