@@ -157,7 +157,7 @@ func (r *reading) readLate(ctx context.Context) ([]changeRow, error) {
 		from = int64(r.since - inFlight)
 	}
 	if r.answer != nil {
-		after = r.s.o.Now().Add(r.answer.at.Sub(r.started) - overlap)
+		after = r.s.o.Now().Add(r.answer.at.Sub(r.started) - r.s.overlap())
 	}
 	rows, err := r.readRows(ctx, bson.D{{Key: "$gt", Value: from}, {Key: "$lte", Value: int64(r.since)}}, after)
 	if err != nil {

@@ -295,7 +295,7 @@ func (s *Store) fateOf(ctx context.Context, user bson.ObjectID, e openEntry) (fa
 	}
 	if err == nil && len(found) < len(e.ids) {
 		docs, err = findAll(ctx, s.journal(), bson.D{
-			{Key: "user", Value: user}, {Key: "_id", Value: bson.D{{Key: "$gte", Value: idBefore(e.at.Add(-overlap))}}}, {Key: "message", Value: in},
+			{Key: "user", Value: user}, {Key: "_id", Value: bson.D{{Key: "$gte", Value: idBefore(e.at.Add(-s.overlap()))}}}, {Key: "message", Value: in},
 		}, bson.D{{Key: "message", Value: 1}}, nil)
 		err = look(docs, err, "message")
 	}

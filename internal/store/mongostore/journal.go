@@ -121,7 +121,7 @@ func (s *Store) rowsBefore(ctx context.Context, acct mail.AccountID, id bson.Obj
 		fields = bson.D{{Key: "_id", Value: 1}, {Key: "created", Value: 1}}
 	}
 	docs, err := findAll(ctx, s.journal(), bson.D{{Key: "user", Value: oid(acct)}, {Key: "_id", Value: bson.D{
-		{Key: "$gte", Value: idBefore(id.Timestamp().Add(-overlap))}, {Key: "$lt", Value: id},
+		{Key: "$gte", Value: idBefore(id.Timestamp().Add(-s.overlap()))}, {Key: "$lt", Value: id},
 	}}}, fields, bson.D{{Key: "_id", Value: 1}})
 	if err != nil {
 		return nil, readError("read the journal", err)
