@@ -50,7 +50,7 @@ func (s *Store) Append(ctx context.Context, acct mail.AccountID, mbox mail.Mailb
 	out, err := s.appendPrepared(ctx, acct, mbox, in, p)
 	if err != nil {
 		if errors.Is(err, store.ErrOutcomeUnknown) {
-			s.settleLater(p.charged)
+			s.settleLater(p.charged, func(ctx context.Context) error { return s.takeArrivalsBack(ctx, acct, mbox, p.arrivals) })
 		} else {
 			s.takeBack(ctx, p)
 		}
@@ -114,6 +114,8 @@ type appending struct {
 	octets  int64
 	limited bool
 	room    int64 // what may be used before, for all of them to fit
+
+	arrivals []*arrival // once they have numbers
 }
 
 func (s *Store) prepareAll(ctx context.Context, in []store.Append) (*appending, error) {
@@ -152,6 +154,7 @@ func (s *Store) appendPrepared(ctx context.Context, acct mail.AccountID, mbox ma
 	for i := range in {
 		arrivals[i] = s.arrivalOf(acct, box, &in[i], p.made[i], p.ids[i], p.threads[i])
 	}
+	p.arrivals = arrivals
 	if err := s.arrive(ctx, acct, mbox, r, arrivals, s.dropReferences); err != nil {
 		return nil, err
 	}
@@ -476,8 +479,41 @@ func (s *Store) settleArrivals(ctx context.Context, acct mail.AccountID, in []*a
 	return as(ctx, refs...)
 }
 
-// settleLater settles a charge of which it is not known whether its messages are there, when the database answers again.
-func (s *Store) settleLater(c *charge) {
+// takeArrivalsBack expunges messages that turned out to be there after their append was answered with an error: who was told
+// of the error stores them again. What somebody has touched meanwhile stays.
+func (s *Store) takeArrivalsBack(ctx context.Context, acct mail.AccountID, mbox mail.MailboxID, in []*arrival) error {
+	ids, flags := make(bson.A, 0, len(in)), make(map[bson.ObjectID]mail.Flags, len(in))
+	for _, a := range in {
+		ids, flags[a.hot.ID] = append(ids, a.hot.ID), a.hot.Flags
+	}
+	docs, err := findAll(ctx, s.messages(), bson.D{{Key: "mailbox", Value: oid(mbox)}, {Key: "_id", Value: bson.D{{Key: "$in", Value: ids}}}}, hotFields(), nil)
+	if err != nil {
+		return err
+	}
+	var uids mail.UIDSet
+	for _, doc := range docs {
+		m, err := hot(doc)
+		if err != nil {
+			return err
+		}
+		if m.Flags == flags[m.ID] {
+			uids = append(uids, mail.UIDRange{First: m.UID, Last: m.UID})
+		}
+	}
+	if len(uids) == 0 {
+		return nil
+	}
+	s.o.Logger.Info("messages are taken back that were stored after their client had been told to come again", "mailbox", mbox, "messages", len(uids))
+	_, err = s.Expunge(ctx, acct, mbox, mail.NormalizeUIDs(uids), false)
+	if mail.CodeOf(err) == mail.CodeNoMailbox {
+		return nil
+	}
+	return err
+}
+
+// settleLater settles a charge of which it is not known whether its messages are there, when the database answers again,
+// and does then what is to be done after that.
+func (s *Store) settleLater(c *charge, then ...func(ctx context.Context) error) {
 	e := openEntry{member: c.member, octets: c.octets, ids: c.ids, at: s.o.Now(), made: true}
 	s.later(func(ctx context.Context) error {
 		if err := pause(ctx, s.still()); err != nil { // see settleArrivals
@@ -487,9 +523,13 @@ func (s *Store) settleLater(c *charge) {
 		if err == nil && !ok {
 			err = s.settleByCount(ctx, c.user, []string{c.member})
 		}
-		if err == nil {
-			s.ledger.end(c.seq)
+		if err != nil {
+			return err
 		}
-		return err
+		s.ledger.end(c.seq)
+		for _, work := range then {
+			s.later(work)
+		}
+		return nil
 	})
 }

@@ -17,7 +17,7 @@ func TestCommands(t *testing.T) {
 	dir := t.TempDir()
 	run := func(node int, in string, args ...string) string {
 		t.Helper()
-		r := harness.Command{Program: harness.Binary(t), Args: append(args, "--config", c.nodes[node].Config), In: in}.Run(t)
+		r := harness.Command{Program: harness.Binary(t), Args: append(args, "--config", c.nodes[node].Config), In: in, Dir: dir}.Run(t)
 		if r.Status != 0 {
 			t.Fatalf("mallard %v ended with status %d:\n%s%s", args, r.Status, r.Out, r.Err)
 		}
