@@ -144,7 +144,7 @@ func (s *Store) upload(ctx context.Context, src io.ReaderAt, a *attached, n int,
 	if w.total != a.kept.length {
 		return fmt.Errorf("an attachment of %d octets has %d now", a.kept.length, w.total)
 	}
-	_, err = s.files().InsertOne(ctx, s.fileDoc(a, n, magic))
+	err = s.insertNamed(ctx, s.files(), string(a.id[:]), s.fileDoc(a, n, magic))
 	if mongo.IsDuplicateKeyError(err) {
 		return errBusy
 	}
@@ -208,7 +208,7 @@ func (w *chunkWriter) flush() error {
 	}
 	id := bson.NewObjectID()
 	w.ids = append(w.ids, id)
-	_, err := w.s.chunks().InsertOne(w.ctx, bson.D{
+	err := w.s.insertNamed(w.ctx, w.s.chunks(), fmt.Sprintf("%s %d", w.file.id[:], w.n), bson.D{
 		{Key: "_id", Value: id}, {Key: "files_id", Value: fileID(w.file.id[:])}, {Key: "n", Value: w.n}, {Key: "data", Value: bson.Binary{Data: w.buf}},
 	})
 	if mongo.IsDuplicateKeyError(err) {
