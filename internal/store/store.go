@@ -15,6 +15,7 @@
 //   - When it returns an error, nothing of the change is visible now or after a
 //     crash, unless the error has code Unavailable with the text of
 //     ErrOutcomeUnknown in its chain: then it happened in whole or not at all.
+//     An engine may take back an append that it finds to have happened.
 //   - Order: of two changes of one mailbox the one that returned before the other
 //     started has the smaller mod-sequences. Mod-sequences of different mailboxes
 //     do not compare. A change is durable no later than those that started after

@@ -45,8 +45,10 @@
 // # Failures
 //
 // Every write can be made twice: documents and journal rows have their ids before they are sent, updates are guarded by
-// what they change, storageUsed remembers the changes that were made to it. So each is tried again until it is
-// answered, as long as Options.Timeout, an insert whose answer was lost three times as long. After that the error is temporary, with store.ErrOutcomeUnknown in its chain where
-// the change may have happened, and what follows from that (a quota, references, a journal row) is settled in the
-// background as soon as the database answers.
+// what they change, storageUsed remembers the changes that were made to it. So each is tried again until it is answered, as
+// long as Options.Timeout, an insert whose answer was lost three times as long. After that the error is temporary, with
+// store.ErrOutcomeUnknown in its chain where the change may have happened, and what follows from that (a quota, references,
+// a journal row) is settled in the background as soon as the database answers. A message that turns out to have been stored
+// after its append had been answered with an error is expunged then, unless somebody has changed its flags: its client
+// stores it again.
 package mongostore
