@@ -14,8 +14,8 @@ import (
 
 // What WildDuck has written is read, and written again by us it is the same document.
 func TestAuthLogOfWildDuck(t *testing.T) {
-	now := time.Now()
-	s := openStore(t, func(o *Options) { o.Now = func() time.Time { return now } })
+	clock := newClock(time.Now())
+	s := openStore(t, func(o *Options) { o.Now = clock.Now })
 	insertAll(t, s.authLog(), golden(t, "authlog"))
 	kinds := map[string]bool{}
 	for _, want := range golden(t, "authlog") {
@@ -29,7 +29,7 @@ func TestAuthLogOfWildDuck(t *testing.T) {
 		if e.Filter != "" || e.Temporary != nil || e.Action[:3] == "ena" || e.Action[:3] == "dis" || e.Action[:3] == "che" {
 			continue // written by what Mallard does not do
 		}
-		now = e.Created
+		clock.set(e.Created)
 		other := *e
 		other.Account = mail.AccountID(bson.NewObjectID())
 		own, err := s.LogAuthEvent(t.Context(), other.AuthEvent, e.Events)
@@ -47,9 +47,9 @@ func TestAuthLogOfWildDuck(t *testing.T) {
 }
 
 func TestAuthLogCountsRepetitions(t *testing.T) {
-	now := time.Now().UTC().Truncate(time.Millisecond)
-	s := openStore(t, func(o *Options) { o.Now = func() time.Time { return now } })
-	start := now
+	clock := newClock(time.Now().UTC().Truncate(time.Millisecond))
+	s := openStore(t, func(o *Options) { o.Now = clock.Now })
+	start := clock.Now()
 	e := mail.AuthEvent{
 		Account: mail.AccountID(bson.NewObjectID()), Action: mail.ActionAuthentication, Result: mail.ResultFail, Protocol: "IMAP", IP: "192.0.2.1",
 		Session: "first", Source: "master", Scope: "imap",
@@ -63,13 +63,13 @@ func TestAuthLogCountsRepetitions(t *testing.T) {
 		return id
 	}
 	first := log(func(*mail.AuthEvent) {})
-	now = now.Add(6*time.Hour - time.Second)
+	clock.pass(6*time.Hour - time.Second)
 	if again := log(func(e *mail.AuthEvent) { e.Session, e.Source = "second", "asp" }); again != first {
 		t.Errorf("a repetition has the entry %s, want %s", again, first)
 	}
 	got, err := s.AuthLogEntry(t.Context(), e.Account, first)
 	must(t, err)
-	want := &mail.AuthLogEntry{ID: first, AuthEvent: e, Key: authLogKey(&e), Created: start, Last: now, Expires: start.Add(30 * 24 * time.Hour), Events: 4}
+	want := &mail.AuthLogEntry{ID: first, AuthEvent: e, Key: authLogKey(&e), Created: start, Last: clock.Now(), Expires: start.Add(30 * 24 * time.Hour), Events: 4}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("the entry (-want +got):\n%s", diff)
 	}
@@ -79,7 +79,7 @@ func TestAuthLogCountsRepetitions(t *testing.T) {
 		func(e *mail.AuthEvent) { e.Result = mail.ResultSuccess },
 		func(e *mail.AuthEvent) { e.Protocol = "API" },
 		func(e *mail.AuthEvent) { e.Account = mail.AccountID(bson.NewObjectID()) },
-		func(*mail.AuthEvent) { now = now.Add(2 * time.Second) },
+		func(*mail.AuthEvent) { clock.pass(2 * time.Second) },
 	} {
 		id := log(change)
 		if slices.Contains(ids, id) {

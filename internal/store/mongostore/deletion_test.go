@@ -64,8 +64,8 @@ func (s *Store) plantMessage(t *testing.T, user, mailbox bson.ObjectID, uid int,
 }
 
 func TestDeletionAtItsTime(t *testing.T) {
-	now := time.Now()
-	s := openStore(t, func(o *Options) { o.Now = func() time.Time { return now } })
+	clock := newClock(time.Now())
+	s := openStore(t, func(o *Options) { o.Now = clock.Now })
 	a, other := newAccount(t, s, "leaving"), newAccount(t, s, "staying")
 	var box [2]bson.ObjectID
 	for i, id := range []mail.AccountID{a.ID, other.ID} {
@@ -74,7 +74,7 @@ func TestDeletionAtItsTime(t *testing.T) {
 		box[i] = ids[0]
 		s.plantMessage(t, oid(id), ids[0], 1, 100)
 	}
-	must(t, s.DeleteAccount(t.Context(), a.ID, now.Add(2*time.Hour)))
+	must(t, s.DeleteAccount(t.Context(), a.ID, clock.Now().Add(2*time.Hour)))
 	reclaim := func(want int) {
 		t.Helper()
 		n, err := s.ReclaimAccounts(t.Context())
@@ -88,8 +88,8 @@ func TestDeletionAtItsTime(t *testing.T) {
 	if n := count(t, messages, bson.D{{Key: "exp", Value: true}}); n != 0 {
 		t.Fatalf("%d messages expire before the time", n)
 	}
-	wants(t, "delete again", s.DeleteAccount(t.Context(), a.ID, now.Add(time.Hour)), mail.CodeNoAccount)
-	now = now.Add(90 * time.Minute)
+	wants(t, "delete again", s.DeleteAccount(t.Context(), a.ID, clock.Now().Add(time.Hour)), mail.CodeNoAccount)
+	clock.pass(90 * time.Minute)
 	reclaim(1)
 	gone := only(t, messages, bson.D{{Key: "exp", Value: true}})
 	if gone.Lookup("mailbox").ObjectID() != box[0] || !truth(gone.Lookup("userDeleted")) || gone.Lookup("rdate").Type != bson.TypeDouble {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -40,6 +41,19 @@ func reopenStore(t testing.TB, uri string, change ...func(*Options)) *Store {
 	})
 	return s
 }
+
+// clock is a time that a test sets while what a store does in the background looks at it.
+type clock struct{ at atomic.Pointer[time.Time] }
+
+func newClock(at time.Time) *clock {
+	c := &clock{}
+	c.set(at)
+	return c
+}
+
+func (c *clock) Now() time.Time       { return *c.at.Load() }
+func (c *clock) set(at time.Time)     { c.at.Store(&at) }
+func (c *clock) pass(d time.Duration) { c.set(c.Now().Add(d)) }
 
 // golden reads documents that WildDuck wrote.
 func golden(t testing.TB, name string) []bson.Raw {

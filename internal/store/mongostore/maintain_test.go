@@ -13,8 +13,8 @@ import (
 // Messages go when their time has come, into the archive if they are to be kept there, and from there when that is over;
 // octets, references and the journal follow.
 func TestMaintain(t *testing.T) {
-	now := time.Now().Truncate(time.Second)
-	s := openStore(t, func(o *Options) { o.Now = func() time.Time { return now }; o.Locks = &localLocks{} })
+	clock := newClock(time.Now().Truncate(time.Second))
+	s := openStore(t, func(o *Options) { o.Now = clock.Now; o.Locks = &localLocks{} })
 	acct, err := s.CreateAccount(t.Context(), store.NewAccount{
 		Account: mail.Account{Username: "a"}, View: "a", Mailboxes: []mail.Mailbox{{Path: "INBOX"}, {Path: "Other"}},
 	})
@@ -39,7 +39,7 @@ func TestMaintain(t *testing.T) {
 		}
 	}
 	add(inbox, time.Time{})
-	add(inbox, now.Add(time.Hour))
+	add(inbox, clock.Now().Add(time.Hour))
 	add(other, time.Time{})
 	add(other, time.Time{})
 	first := only(t, s.messages(), bson.D{{Key: "mailbox", Value: oid(inbox)}, {Key: "uid", Value: 1}})
@@ -48,7 +48,7 @@ func TestMaintain(t *testing.T) {
 	if _, err := s.mailboxes().DeleteOne(t.Context(), bson.D{{Key: "_id", Value: oid(other)}}); err != nil {
 		t.Fatal(err)
 	}
-	past := float64(now.Add(-time.Hour).UnixMilli())
+	past := float64(clock.Now().Add(-time.Hour).UnixMilli())
 	for uid, deleted := range map[int]bool{1: false, 2: true} {
 		_, err := s.messages().UpdateOne(t.Context(), bson.D{{Key: "mailbox", Value: oid(other)}, {Key: "uid", Value: uid}},
 			bson.D{{Key: "$set", Value: bson.D{{Key: "exp", Value: true}, {Key: "rdate", Value: past}, {Key: "userDeleted", Value: deleted}}}})
@@ -77,7 +77,7 @@ func TestMaintain(t *testing.T) {
 		}
 	}
 	run("at once", Maintained{Expired: 2}, 2, 1, 3)
-	now = now.Add(2 * time.Hour)
+	clock.pass(2 * time.Hour)
 	s.o.KeepExpired = true
 	run("with everything kept", Maintained{}, 2, 1, 3)
 	s.o.KeepExpired = false
@@ -85,7 +85,7 @@ func TestMaintain(t *testing.T) {
 	if n := count(t, s.journal(), bson.D{{Key: "command", Value: "EXPUNGE"}}); n != 1 {
 		t.Errorf("%d rows of the journal tell of it, want 1", n)
 	}
-	now = now.Add(26 * 24 * time.Hour)
+	clock.pass(26 * 24 * time.Hour)
 	s.o.KeepExpired = true
 	run("with the archive kept", Maintained{}, 1, 2, 3)
 	s.o.KeepExpired = false
@@ -94,6 +94,6 @@ func TestMaintain(t *testing.T) {
 		t.Fatal(err)
 	}
 	run("without references", Maintained{}, 1, 0, 0)
-	now = now.Add(25 * time.Hour)
+	clock.pass(25 * time.Hour)
 	run("a day later", Maintained{Files: 1}, 1, 0, 0)
 }

@@ -141,8 +141,8 @@ func (l *localLocks) Lock(ctx context.Context, name string, _ time.Duration) (fu
 
 // What an upload has left behind that was cut off does not keep the file from being stored.
 func TestStaleUploads(t *testing.T) {
-	now := time.Now()
-	s := openStore(t, func(o *Options) { o.Locks = &localLocks{}; o.Now = func() time.Time { return now } })
+	clock := newClock(time.Now())
+	s := openStore(t, func(o *Options) { o.Locks = &localLocks{}; o.Now = clock.Now })
 	for _, tt := range []struct {
 		name string
 		size int
@@ -172,7 +172,7 @@ func TestStaleUploads(t *testing.T) {
 				left = []byte("other")
 			}
 			_, err := s.chunks().InsertOne(t.Context(), bson.D{
-				{Key: "_id", Value: bson.NewObjectIDFromTimestamp(now.Add(-tt.age))}, {Key: "files_id", Value: fileID(a.id[:])}, {Key: "n", Value: 0}, {Key: "data", Value: bson.Binary{Data: left}},
+				{Key: "_id", Value: bson.NewObjectIDFromTimestamp(clock.Now().Add(-tt.age))}, {Key: "files_id", Value: fileID(a.id[:])}, {Key: "n", Value: 0}, {Key: "data", Value: bson.Binary{Data: left}},
 			})
 			if err != nil {
 				t.Fatal(err)
@@ -207,9 +207,9 @@ func TestStaleUploads(t *testing.T) {
 
 // Garbage is what nobody refers to since a day. What is stored anew while it is removed stays whole.
 func TestGarbage(t *testing.T) {
-	now := time.Now()
+	clock := newClock(time.Now())
 	locks := &localLocks{}
-	s := openStore(t, func(o *Options) { o.Locks = locks; o.Now = func() time.Time { return now } })
+	s := openStore(t, func(o *Options) { o.Locks = locks; o.Now = clock.Now })
 	var docs []bson.Raw
 	for i := range 3 {
 		doc, _ := s.insertForTest(t, contentOf(mixed("\r\n", wrapped(random(400_000, uint64(i)), 76, "\r\n"))), "")
@@ -231,7 +231,7 @@ func TestGarbage(t *testing.T) {
 		}
 	}
 	removed(0)
-	now = now.Add(25 * time.Hour)
+	clock.pass(25 * time.Hour)
 	again, _ := s.insertForTest(t, contentOf(mixed("\r\n", wrapped(random(400_000, 1), 76, "\r\n"))), "")
 	release, _, err := locks.Lock(t.Context(), lockMaintain, time.Minute)
 	if err != nil {

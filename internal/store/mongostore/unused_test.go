@@ -11,8 +11,8 @@ import (
 // or in the archive, is not, nor one of which the counters changed lately, or while the messages were read.
 func TestCheckFiles(t *testing.T) {
 	t.Parallel()
-	now := time.Now().Truncate(time.Millisecond)
-	s := openStore(t, func(o *Options) { o.Now = func() time.Time { return now } })
+	clock := newClock(time.Now().Truncate(time.Millisecond))
+	s := openStore(t, func(o *Options) { o.Now = clock.Now })
 	ids := map[string][]byte{}
 	add := func(name string, seed uint64) bson.Raw {
 		t.Helper()
@@ -34,7 +34,7 @@ func TestCheckFiles(t *testing.T) {
 	gone(archived)
 	gone(add("leaked", 3))
 	gone(add("racing", 4))
-	now = now.Add(2 * settledTime)
+	clock.pass(2 * settledTime)
 	gone(add("fresh", 5)) // as one whose message is about to be stored
 	s.hook = func(step string) error {
 		if step == "unused" { // another message refers to it now, and is not there yet
@@ -78,7 +78,7 @@ func TestCheckFiles(t *testing.T) {
 	if err != nil || removed != 0 {
 		t.Errorf("%d files are removed at once, %v", removed, err)
 	}
-	now = now.Add(garbageAge + time.Hour)
+	clock.pass(garbageAge + time.Hour)
 	if removed, err = s.collectGarbage(t.Context()); err != nil || removed != 1 {
 		t.Errorf("%d files are removed a day later, %v", removed, err)
 	}
