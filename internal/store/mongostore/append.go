@@ -432,15 +432,16 @@ func (s *Store) renumberOne(ctx context.Context, m *hotMessage, uid mail.UID, ms
 	return moved, err
 }
 
-// removeArrivals takes back messages of an insert of which a part failed.
+// removeArrivals takes back messages of an insert of which a part failed. They may have other UIDs by now: a reader that
+// met one late has given it a new one.
 func (s *Store) removeArrivals(ctx context.Context, in []*arrival) error {
-	uids, ids := make(bson.A, 0, len(in)), make(bson.A, 0, len(in))
+	ids := make(bson.A, 0, len(in))
 	for _, a := range in {
-		uids, ids = append(uids, a.hot.UID), append(ids, a.hot.ID)
+		ids = append(ids, a.hot.ID)
 	}
 	return s.again(ctx, func(ctx context.Context) error {
 		_, err := s.messages().DeleteMany(ctx, bson.D{
-			{Key: "mailbox", Value: in[0].hot.Mailbox}, {Key: "uid", Value: bson.D{{Key: "$in", Value: uids}}}, {Key: "_id", Value: bson.D{{Key: "$in", Value: ids}}},
+			{Key: "mailbox", Value: in[0].hot.Mailbox}, {Key: "_id", Value: bson.D{{Key: "$in", Value: ids}}},
 		})
 		return err
 	})

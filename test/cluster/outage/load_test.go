@@ -88,12 +88,17 @@ func (l *load) try(w writer, connect func() (writer, error), id string) (writer,
 	case err == nil:
 		l.acked[id]++
 		return w, true
-	case !errors.As(err, new(refused)), strings.Contains(err.Error(), "UNAVAILABLE"): // the database went away before it had answered
+	case !errors.As(err, new(refused)), unavailable(err):
 		l.doubtful[id]++
 	}
 	l.errors.Add(1)
 	w.close()
 	return nil, false
+}
+
+// unavailable says that the database went away before it had answered: the message may be stored.
+func unavailable(err error) bool {
+	return strings.Contains(err.Error(), "UNAVAILABLE") || strings.Contains(err.Error(), "451 4.3.0")
 }
 
 // count is how many messages were acknowledged until now.
