@@ -451,7 +451,7 @@ func (s *Store) removeArrivals(ctx context.Context, in []*arrival) error {
 // all are there those that are stay: they are whole messages, and a client was told that it may be so. References of the
 // others are given back; octets are settled by who has counted them.
 func (s *Store) settleArrivals(ctx context.Context, acct mail.AccountID, in []*arrival, as countedAs) error {
-	if err := pause(ctx, s.still()); err != nil { // an insert may be on its way in the server
+	if err := s.calm(ctx, oid(acct)); err != nil { // an insert may be on its way in the server
 		return err
 	}
 	ids := make(bson.A, 0, len(in))
@@ -517,7 +517,7 @@ func (s *Store) takeArrivalsBack(ctx context.Context, acct mail.AccountID, mbox 
 func (s *Store) settleLater(c *charge, then ...func(ctx context.Context) error) {
 	e := openEntry{member: c.member, octets: c.octets, ids: c.ids, at: s.o.Now(), made: true}
 	s.later(func(ctx context.Context) error {
-		if err := pause(ctx, s.still()); err != nil { // see settleArrivals
+		if err := s.calm(ctx, c.user); err != nil { // see settleArrivals
 			return err
 		}
 		ok, err := s.settleEntry(ctx, c.user, e)
