@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"runtime"
+	"runtime/debug"
 	"slices"
 	"sync/atomic"
 	"testing"
@@ -45,8 +46,11 @@ func (p pattern) ReadAt(b []byte, off int64) (int, error) {
 	return n, nil
 }
 
-// peak runs f and returns by how much the memory in use grew at most.
+// peak runs f and returns by how much the memory that it holds grew at most. What waits to be collected is not held; how
+// much that is depends on what else runs on the machine, so that the collector is made to leave little of it.
 func peak(f func()) int64 {
+	const garbage = 10 // at most this share of what is held, in percent
+	defer debug.SetGCPercent(debug.SetGCPercent(garbage))
 	var before, now runtime.MemStats
 	runtime.GC()
 	runtime.ReadMemStats(&before)
@@ -105,7 +109,7 @@ func TestMemoryOfALargeMessage(t *testing.T) {
 		t.Logf("%s: %d kB to store, %d kB to read", name, in>>10, out>>10)
 		// Write buffers of the database (4 MiB each here) and its tables in the making
 		// are part of it.
-		if limit := int64(24 << 20); in > limit || out > limit {
+		if limit := int64(12 << 20); in > limit || out > limit {
 			t.Errorf("%s: %d kB to store, %d kB to read, at most %d kB each are wanted", name, in>>10, out>>10, limit>>10)
 		}
 	}
