@@ -110,7 +110,7 @@ type Clients struct {
 // Interface is a port of a service with logins.
 type Interface struct {
 	Listener
-	Secured         bool `toml:"secured" doc:"something in front of this port does TLS: as good as TLS, and STARTTLS is not offered"`
+	Secured         bool `toml:"secured" doc:"something in front of this port does TLS: as good as TLS, and STARTTLS is not offered; with useProxy only for connections from those addresses"`
 	DisableSTARTTLS bool `toml:"disableSTARTTLS" doc:"do not offer STARTTLS"`
 	IgnoreSTARTTLS  bool `toml:"ignoreSTARTTLS" doc:"allow login without TLS, also from other machines"`
 	MaxLineLength   int  `toml:"maxLineLength" range:"0..16777216" doc:"octets of a command without its literals, and of all its literals but messages; 0 on a further port: as on the first"`

@@ -59,11 +59,22 @@ func (s *session) capabilities() []string {
 
 // mayLogin reports whether a password may be sent over this connection.
 func (s *session) mayLogin() bool {
-	if s.secure || s.srv.o.AllowPlain {
+	if s.secure || s.srv.o.AllowPlain || s.secured() {
 		return true
 	}
 	a, ok := s.conn.RemoteAddr().(*net.TCPAddr)
 	return ok && a.IP.IsLoopback()
+}
+
+// secured reports whether something in front of the server has done TLS with the client.
+func (s *session) secured() bool {
+	if !s.srv.o.Secured {
+		return false
+	}
+	if c, ok := s.conn.(interface{ Plain() bool }); ok {
+		return !c.Plain()
+	}
+	return !s.srv.o.Proxied
 }
 
 // enable switches extensions on (RFC 5161).

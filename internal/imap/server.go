@@ -63,6 +63,11 @@ type Options struct {
 	// AllowPlain permits LOGIN without TLS. Connections from loopback may always
 	// log in.
 	AllowPlain bool
+	// Secured says that something in front of the server does TLS, so that a connection without TLS is as good as one with it.
+	// It is not where the proxy says that its client came without TLS, nor, with Proxied, where no proxy has named the client.
+	Secured bool
+	// Proxied says that connections from what is in front begin with a PROXY header.
+	Proxied bool
 	// Name, Version and Vendor are told in the greeting and in ID (RFC 2971).
 	Name, Version, Vendor string
 	// MaxAppend is the greatest message that APPEND takes, in octets. Default 64 MiB.

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/pires/go-proxyproto"
+	"github.com/pires/go-proxyproto/tlvparse"
 )
 
 // DefaultProxyTimeout bounds the time that a proxy has to send its header.
@@ -61,7 +62,7 @@ func behindProxy(ctx context.Context, c net.Conn, timeout time.Duration) (net.Co
 	if err != nil {
 		return nil, fmt.Errorf("read PROXY header: %w", err)
 	}
-	source, err := proxySource(header)
+	source, plain, err := proxySource(header)
 	if err != nil {
 		return nil, fmt.Errorf("read PROXY header: %w", err)
 	}
@@ -71,7 +72,7 @@ func behindProxy(ctx context.Context, c net.Conn, timeout time.Duration) (net.Co
 	if source == nil {
 		source = c.RemoteAddr()
 	}
-	return &proxied{Conn: c, rest: rest, remote: source}, nil
+	return &proxied{Conn: c, rest: rest, remote: source, plain: plain}, nil
 }
 
 // readProxyHeader reads until the header is whole, in however many pieces it comes, and
@@ -133,20 +134,44 @@ func begins(b, sig []byte) bool {
 }
 
 // proxySource is the client's address, nil where the header gives none: the proxy speaks
-// for itself (LOCAL) or does not know (UNKNOWN), or the client came over no TCP.
-func proxySource(header []byte) (net.Addr, error) {
+// for itself (LOCAL) or does not know (UNKNOWN), or the client came over no TCP. plain is true where the header says that the
+// client came without TLS.
+func proxySource(header []byte) (source net.Addr, plain bool, err error) {
 	const proxyCommand, unspecified = 0x21, 0
 	if begins(header, proxyproto.SIGV2) && header[12] == proxyCommand && header[13] == unspecified {
-		return nil, nil
+		return nil, false, nil
 	}
 	h, err := proxyproto.Read(bufio.NewReaderSize(bytes.NewReader(header), max(len(header), maxProxyLine)))
 	if err != nil {
-		return nil, err
+		return nil, false, err
+	}
+	if plain, err = withoutTLS(h); err != nil {
+		return nil, false, err
 	}
 	if a, ok := h.SourceAddr.(*net.TCPAddr); ok && h.Command.IsProxy() {
-		return a, nil
+		return a, plain, nil
 	}
-	return nil, nil
+	return nil, plain, nil
+}
+
+// withoutTLS reports whether a header has the record about TLS (PP2_TYPE_SSL of the PROXY protocol, 2.2.6), and says there
+// that the client used none.
+func withoutTLS(h *proxyproto.Header) (bool, error) {
+	records, err := h.TLVs()
+	if err != nil {
+		return false, err
+	}
+	for _, r := range records {
+		if r.Type != proxyproto.PP2_TYPE_SSL {
+			continue
+		}
+		s, err := tlvparse.SSL(r)
+		if err != nil {
+			return false, err
+		}
+		return !s.ClientSSL(), nil
+	}
+	return false, nil
 }
 
 // proxied is a connection of a client behind a proxy.
@@ -154,6 +179,7 @@ type proxied struct {
 	net.Conn
 	rest   []byte // what came with the header
 	remote net.Addr
+	plain  bool
 }
 
 // Read reads what came with the header, then from the connection.
@@ -169,6 +195,9 @@ func (c *proxied) Read(b []byte) (int, error) {
 
 // RemoteAddr is the address of the client.
 func (c *proxied) RemoteAddr() net.Addr { return c.remote }
+
+// Plain reports whether the proxy has said that its client came without TLS.
+func (c *proxied) Plain() bool { return c.plain }
 
 // CloseWrite ends what is sent, as for a TCP connection.
 func (c *proxied) CloseWrite() error {

@@ -381,7 +381,7 @@ func FuzzProxyHeader(f *testing.F) {
 		if !bytes.HasPrefix(b, append(bytes.Clone(header), rest...)) {
 			t.Fatalf("%q was read as %q and %q", b, header, rest)
 		}
-		if a, err := proxySource(header); err == nil && a != nil {
+		if a, _, err := proxySource(header); err == nil && a != nil {
 			_ = a.String()
 		}
 	})

@@ -140,7 +140,8 @@ func (n *Node) listenIMAP(c config.Interface, table, path string) error {
 	}
 	srv := imap.New(imap.Options{
 		Auth: n.auth.Frontend("imap", "IMAP"), Accounts: n, Mailboxes: n.mailboxes, Receiver: n.receiver, Traffic: n, Log: n.log,
-		TLS: n.startTLS(n.certs.imap, c.DisableSTARTTLS || c.Secured), AllowPlain: c.IgnoreSTARTTLS || c.Secured,
+		TLS: n.startTLS(n.certs.imap, c.DisableSTARTTLS || c.Secured), AllowPlain: c.IgnoreSTARTTLS,
+		Secured: c.Secured, Proxied: len(c.UseProxy) > 0,
 		Name: i.Name, Version: version, Vendor: i.Vendor,
 		MaxAppend: int64(i.MaxMB) << 20, MaxLine: line, MaxErrors: i.MaxErrors, MaxLogins: i.MaxLogins,
 		LoginTimeout: time.Duration(i.LoginTimeout), IdleTimeout: time.Duration(i.IdleTimeout),

@@ -87,10 +87,15 @@ func services() []string { return []string{"993", "143", "24", "8080"} }
 
 func newNode(t *testing.T, name string, d databases, key, cert string) *node {
 	t.Helper()
+	return newNodeWith(t, name, d, key, cert, guide(t, "toml")[0], services())
+}
+
+// newNodeWith is newNode with another configuration, and the ports that stand in it.
+func newNodeWith(t *testing.T, name string, d databases, key, cert, text string, ports []string) *node {
+	t.Helper()
 	n := &node{t: t, name: name, dir: t.TempDir(), ports: map[string]int{}}
-	free := servers.FreePorts(t, len(services()))
-	text := guide(t, "toml")[0]
-	for i, port := range services() {
+	free := servers.FreePorts(t, len(ports))
+	for i, port := range ports {
 		n.ports[port] = free[i]
 		text = swap(t, text, `(?m)^port = `+port+`$`, fmt.Sprintf("port = %d", free[i]))
 	}
@@ -105,8 +110,8 @@ func newNode(t *testing.T, name string, d databases, key, cert string) *node {
 	text = swap(t, text, `/var/lib/mallard`, filepath.Join(n.dir, "data"))
 	text = swap(t, text, `"0\.0\.0\.0"`, `"127.0.0.1"`)
 	text = swap(t, text, `"10\.0\.0\.10"`, `"127.0.0.1"`)
-	text = swap(t, text, `/etc/ssl/private/mail\.example\.org\.key`, key)
-	text = swap(t, text, `/etc/ssl/certs/mail\.example\.org\.pem`, cert)
+	text = swap(t, text, `/etc/mallard/mail\.example\.org\.key`, key)
+	text = swap(t, text, `/etc/mallard/mail\.example\.org\.pem`, cert)
 	n.config = filepath.Join(n.dir, "mallard.toml")
 	var err error
 	if err = os.WriteFile(n.config, []byte(text), 0o600); err == nil {
@@ -261,7 +266,7 @@ func startCluster(t *testing.T) *cluster {
 		n.start()
 		c.nodes = append(c.nodes, n)
 	}
-	text := swap(t, guide(t, "haproxy")[0], `maxconn 40000`, "maxconn 1000") // as many files as a test may open
+	text := balancer(t)
 	var frontends []string
 	for i, port := range servers.FreePorts(t, len(services())) {
 		service := services()[i]
@@ -276,16 +281,37 @@ func startCluster(t *testing.T) *cluster {
 	return c
 }
 
+// balancer is HAProxy's configuration in the guide, but for what depends on the machine of the test.
+func balancer(t *testing.T) string {
+	t.Helper()
+	text := swap(t, guide(t, "haproxy")[0], `maxconn 40000`, "maxconn 1000") // as many files as a test may open
+	if os.Getuid() != 0 {
+		text = swap(t, text, `(?m)^    (user|group) haproxy$`, "")
+	}
+	return text
+}
+
 func (c *cluster) addr(service string) string { return fmt.Sprintf("127.0.0.1:%d", c.ports[service]) }
 
 // user makes a user by the proxy's API.
 func (c *cluster) user(name string) harness.User {
 	c.t.Helper()
+	return newUser(c.t, "http://"+c.addr("8080"), name)
+}
+
+// user makes a user by the node's API.
+func (n *node) user(name string) harness.User {
+	n.t.Helper()
+	return newUser(n.t, "http://"+n.addr("8080"), name)
+}
+
+func newUser(t testing.TB, base, name string) harness.User {
+	t.Helper()
 	u := harness.User{Name: name, Password: harness.Password, Address: name + "@" + harness.Domain}
-	status, out, err := call("http://"+c.addr("8080"), http.MethodPost, "/users", map[string]any{"username": u.Name, "password": u.Password, "address": u.Address})
+	status, out, err := call(base, http.MethodPost, "/users", map[string]any{"username": u.Name, "password": u.Password, "address": u.Address})
 	var answer struct{ ID string }
 	if err != nil || status != http.StatusOK || json.Unmarshal(out, &answer) != nil || answer.ID == "" {
-		c.t.Fatalf("POST /users: %d %s %v", status, out, err)
+		t.Fatalf("POST /users: %d %s %v", status, out, err)
 	}
 	u.ID = answer.ID
 	return u
