@@ -294,7 +294,7 @@ func (a *API) deleteMessage(ctx context.Context, _ *call, in *sourceIn) (deleted
 	if u := in.uid(); u > 0 {
 		uids = mail.OneUID(u)
 	}
-	n, err := a.expunge(ctx, in.MailboxIDPath, uids)
+	n, err := a.remove(ctx, in.MailboxIDPath, uids, true)
 	if err != nil {
 		return deletedReply{}, err
 	}
@@ -304,8 +304,9 @@ func (a *API) deleteMessage(ctx context.Context, _ *call, in *sourceIn) (deleted
 	return deletedReply{ok(), n, 0}, nil
 }
 
-func (a *API) expunge(ctx context.Context, in MailboxIDPath, uids mail.UIDSet) (int, error) {
-	res, err := a.opt.Mailboxes.Expunge(ctx, in.User, in.Mailbox, uids, false)
+// remove removes messages; with keep an engine that has an archive keeps them there for a while.
+func (a *API) remove(ctx context.Context, in MailboxIDPath, uids mail.UIDSet, keep bool) (int, error) {
+	res, err := a.opt.Mailboxes.Remove(ctx, in.User, in.Mailbox, uids, keep)
 	if err != nil {
 		return 0, replaceError(err, map[mail.Code]*Error{mail.CodeNoAccount: errNoMailbox(), mail.CodeNoMailbox: errNoMailbox()})
 	}
@@ -315,7 +316,7 @@ func (a *API) expunge(ctx context.Context, in MailboxIDPath, uids mail.UIDSet) (
 type deleteMessagesIn struct {
 	MailboxIDPath
 	Async       bool `api:"async,default=false" doc:"Reply with the id of a task"`
-	SkipArchive bool `api:"skipArchive,default=false" doc:"Accepted for compatibility; deleted messages are not archived"`
+	SkipArchive bool `api:"skipArchive,default=false" doc:"Do not keep the messages in the archive, which a cluster has"`
 	Session
 }
 
@@ -328,7 +329,7 @@ type deleteMessagesReply struct {
 }
 
 func (a *API) deleteMessages(ctx context.Context, _ *call, in *deleteMessagesIn) (deleteMessagesReply, error) {
-	n, err := a.expunge(ctx, in.MailboxIDPath, mail.AllUIDs())
+	n, err := a.remove(ctx, in.MailboxIDPath, mail.AllUIDs(), !in.SkipArchive)
 	if err != nil {
 		return deleteMessagesReply{}, err
 	}

@@ -412,7 +412,7 @@ func (s *searchAction) others() string {
 // messages are in their new place as they are to be.
 func (a *API) act(ctx context.Context, acct mail.AccountID, mbox mail.MailboxID, uids mail.UIDSet, act *searchAction) error {
 	if act.Delete {
-		_, err := a.opt.Mailboxes.Expunge(ctx, acct, mbox, uids, false)
+		_, err := a.opt.Mailboxes.Remove(ctx, acct, mbox, uids, true)
 		return err
 	}
 	ch := messageChanges{Seen: act.Seen, Flagged: act.Flagged}

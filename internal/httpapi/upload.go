@@ -296,7 +296,7 @@ func (a *API) replacePrevious(ctx context.Context, in *uploadIn, reply *uploadRe
 	if u := (MessagePath{Message: in.Previous.ID}).uid(); in.Previous.ID > 0 && u > 0 {
 		uids = mail.OneUID(u)
 	}
-	n, err := a.expunge(ctx, where, uids)
+	n, err := a.remove(ctx, where, uids, true)
 	switch {
 	case err != nil:
 		a.log.Warn("replace previous message", "account", in.User, "error", err)

@@ -94,6 +94,16 @@ func (s *Service) Thread(ctx context.Context, acct mail.AccountID, thread mail.T
 // Expunge removes messages, see store.Messages.Expunge.
 func (s *Service) Expunge(ctx context.Context, acct mail.AccountID, mbox mail.MailboxID, uids mail.UIDSet, onlyDeleted bool) (*store.ExpungeResult, error) {
 	res, err := s.store.Expunge(ctx, acct, mbox, uids, onlyDeleted)
+	return s.expunged(ctx, acct, mbox, res, err)
+}
+
+// Remove removes messages, see store.Messages.Delete.
+func (s *Service) Remove(ctx context.Context, acct mail.AccountID, mbox mail.MailboxID, uids mail.UIDSet, keep bool) (*store.ExpungeResult, error) {
+	res, err := s.store.Delete(ctx, acct, mbox, uids, keep)
+	return s.expunged(ctx, acct, mbox, res, err)
+}
+
+func (s *Service) expunged(ctx context.Context, acct mail.AccountID, mbox mail.MailboxID, res *store.ExpungeResult, err error) (*store.ExpungeResult, error) {
 	if err != nil {
 		return nil, err
 	}

@@ -281,6 +281,11 @@ type Messages interface {
 	// Errors: NoMailbox.
 	Expunge(ctx context.Context, acct mail.AccountID, mbox mail.MailboxID, uids mail.UIDSet, onlyDeleted bool) (*ExpungeResult, error)
 
+	// Delete is Expunge of messages that a user deletes by other means than IMAP. It is another one for an engine with an
+	// archive of removed messages: Expunge leaves out drafts and messages that there are copies of, Delete leaves out drafts
+	// alone, and everything without keep. Errors: NoMailbox.
+	Delete(ctx context.Context, acct mail.AccountID, mbox mail.MailboxID, uids mail.UIDSet, keep bool) (*ExpungeResult, error)
+
 	// Open returns the verbatim content of a message, which stays readable until
 	// it is closed even when the message is expunged meanwhile.
 	// Errors: NotFound, NoMailbox.

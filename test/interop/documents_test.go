@@ -55,6 +55,7 @@ func (e *env) record(t *testing.T, n *node) map[string]map[string]fields {
 	s.OK(`UID STORE 14 +FLAGS.SILENT (\Deleted)`)
 	s.OK("UID EXPUNGE 14")
 	n.must(t, http.MethodDelete, u.path("/mailboxes/%s/messages/5", inbox), nil)
+	n.must(t, http.MethodDelete, u.path("/mailboxes/%s/messages/12", inbox), nil) // there is a copy of it
 	n.must(t, http.MethodDelete, u.path("/mailboxes/%s", n.mailbox(t, u, "By API")), nil)
 	n.must(t, http.MethodPost, "/authenticate", answer{"username": u.name, "password": u.password})
 	s.Append(n.special(t, u, `\Sent`), `\Seen`, []byte(head("sent", "Cc: Copy <copy@far.test>, no-reply@far.test, Gr\u00fcp: member@far.test;\r\nBcc: blind@far.test\r\n")+"\r\nsent\r\n"))

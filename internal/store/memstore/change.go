@@ -166,6 +166,11 @@ func (s *Store) Move(ctx context.Context, acct mail.AccountID, from, to mail.Mai
 	return res, nil
 }
 
+// Delete is Expunge: nothing that is removed is kept.
+func (s *Store) Delete(ctx context.Context, acct mail.AccountID, mbox mail.MailboxID, uids mail.UIDSet, _ bool) (*store.ExpungeResult, error) {
+	return s.Expunge(ctx, acct, mbox, uids, false)
+}
+
 // Expunge removes messages.
 func (s *Store) Expunge(ctx context.Context, acct mail.AccountID, mbox mail.MailboxID, uids mail.UIDSet, onlyDeleted bool) (*store.ExpungeResult, error) {
 	if err := s.enter(ctx, "Expunge"); err != nil {

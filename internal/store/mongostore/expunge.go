@@ -25,6 +25,35 @@ func (s *Store) Expunge(ctx context.Context, acct mail.AccountID, mbox mail.Mail
 		return nil, err
 	}
 	defer done()
+	return s.expunge(ctx, acct, mbox, uids, onlyDeleted, keepSingle)
+}
+
+// Delete removes messages as WildDuck's API does it.
+func (s *Store) Delete(ctx context.Context, acct mail.AccountID, mbox mail.MailboxID, uids mail.UIDSet, keep bool) (*store.ExpungeResult, error) {
+	done, err := s.enter(ctx, "Delete")
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	kept := keepNone
+	if keep {
+		kept = keepAll
+	}
+	return s.expunge(ctx, acct, mbox, uids, false, kept)
+}
+
+// archivable reports whether a message that is removed is kept in the archive.
+type archivable func(m *hotMessage) bool
+
+// keepSingle is IMAP's: drafts are not kept, nor what there are copies of.
+func keepSingle(m *hotMessage) bool { return !m.Flags.Has(mail.Draft) && !m.Copied }
+
+// keepAll is the API's: drafts are not kept.
+func keepAll(m *hotMessage) bool { return !m.Flags.Has(mail.Draft) }
+
+func keepNone(*hotMessage) bool { return false }
+
+func (s *Store) expunge(ctx context.Context, acct mail.AccountID, mbox mail.MailboxID, uids mail.UIDSet, onlyDeleted bool, kept archivable) (*store.ExpungeResult, error) {
 	lock, err := s.lockMailbox(ctx, mbox)
 	if err != nil {
 		return nil, err
@@ -42,7 +71,7 @@ func (s *Store) Expunge(ctx context.Context, acct mail.AccountID, mbox mail.Mail
 				return
 			}
 			msgs = append(msgs, m)
-			if !archivable(m) {
+			if !kept(m) {
 				refs[m.UID] = referencesOf(doc)
 			}
 		})
@@ -53,17 +82,14 @@ func (s *Store) Expunge(ctx context.Context, acct mail.AccountID, mbox mail.Mail
 	ctx = context.WithoutCancel(ctx)
 	res := &store.ExpungeResult{}
 	for _, batch := range batches(msgs) {
-		if err := s.expungeBatch(ctx, acct, mbox, batch, refs, lock, res); err != nil {
+		if err := s.expungeBatch(ctx, acct, mbox, batch, kept, refs, lock, res); err != nil {
 			return nil, err
 		}
 	}
 	return res, nil
 }
 
-// archivable reports whether an expunged message is kept in the archive: drafts are not, nor what there are copies of.
-func archivable(m *hotMessage) bool { return !m.Flags.Has(mail.Draft) && !m.Copied }
-
-func (s *Store) expungeBatch(ctx context.Context, acct mail.AccountID, mbox mail.MailboxID, msgs []*hotMessage, refs map[mail.UID]references, lock *boxLock, res *store.ExpungeResult) error {
+func (s *Store) expungeBatch(ctx context.Context, acct mail.AccountID, mbox mail.MailboxID, msgs []*hotMessage, kept archivable, refs map[mail.UID]references, lock *boxLock, res *store.ExpungeResult) error {
 	n := &note{Op: bson.NewObjectID(), Node: s.ledger.node, At: s.o.Now(), UIDs: rangesOf(setOfMessages(msgs))}
 	r, err := s.reserve(ctx, acct, mbox, 0, len(msgs), n)
 	if err != nil {
@@ -71,7 +97,7 @@ func (s *Store) expungeBatch(ctx context.Context, acct mail.AccountID, mbox mail
 	}
 	var keep []*hotMessage
 	for _, m := range msgs {
-		if archivable(m) {
+		if kept(m) {
 			keep = append(keep, m)
 		}
 	}

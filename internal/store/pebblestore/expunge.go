@@ -11,6 +11,11 @@ import (
 	"mallard/internal/store"
 )
 
+// Delete is Expunge: nothing that is removed is kept.
+func (s *Store) Delete(ctx context.Context, acct mail.AccountID, mbox mail.MailboxID, uids mail.UIDSet, _ bool) (*store.ExpungeResult, error) {
+	return s.Expunge(ctx, acct, mbox, uids, false)
+}
+
 // Expunge implements store.Messages.
 func (s *Store) Expunge(ctx context.Context, acct mail.AccountID, mbox mail.MailboxID, uids mail.UIDSet, onlyDeleted bool) (*store.ExpungeResult, error) {
 	if err := s.enter(ctx); err != nil {

@@ -13,6 +13,7 @@ func expungeCases() []caseFunc {
 		{"Expunge", expungeSome},
 		{"OnlyDeleted", expungeOnlyDeleted},
 		{"Nothing", expungeNothing},
+		{"Delete", expungeDelete},
 		{"OpenBody", expungeOpenBody},
 		{"DeletedMailboxBody", expungeDeletedMailboxBody},
 		{"OpenBodyOfDeletedAccount", expungeDeletedAccountBody},
@@ -40,6 +41,23 @@ func expungeSome(f *fixture) {
 	res, err = f.s.Expunge(f.ctx, f.acct, f.inbox, mail.AllUIDs(), false)
 	if f.must(err); res.UIDs.Count() != 4 || f.used() != 0 {
 		f.Errorf("the rest: %+v, StorageUsed %d", res, f.used())
+	}
+}
+
+// expungeDelete: what Delete removes is gone from the mailbox, kept somewhere or not.
+func expungeDelete(f *fixture) {
+	u := uidsOf(f.fill(f.inbox, 4))
+	left := u
+	for i, keep := range []bool{true, false} {
+		before := f.box(f.inbox)
+		res, err := f.s.Delete(f.ctx, f.acct, f.inbox, ranges(u[i], u[i], u[3]+5, u[3]+9), keep)
+		f.must(err)
+		left = left[1:]
+		f.sameUIDs("result", collect(res.UIDs), []mail.UID{u[i]})
+		f.sameUIDs("left", f.uids(f.inbox, store.FetchQuery{}), left)
+		if b := f.counted(f.inbox); res.ModSeq <= before.HighestModSeq || b.HighestModSeq < res.ModSeq || b.Size != f.used() {
+			f.Errorf("result %+v, mailbox %+v, StorageUsed %d", res, b, f.used())
+		}
 	}
 }
 

@@ -327,6 +327,7 @@ func (f *fixture) missing(id mail.MailboxID) {
 		"Copy from": func() error { _, err := f.s.Copy(f.ctx, f.acct, id, f.inbox, mail.AllUIDs(), 0); return err },
 		"Move from": func() error { _, err := f.s.Move(f.ctx, f.acct, id, f.inbox, mail.AllUIDs()); return err },
 		"Expunge":   func() error { _, err := f.s.Expunge(f.ctx, f.acct, id, mail.AllUIDs(), false); return err },
+		"Delete":    func() error { _, err := f.s.Delete(f.ctx, f.acct, id, mail.AllUIDs(), true); return err },
 		"Open":      func() error { _, err := f.s.Open(f.ctx, f.acct, id, 1); return err },
 		"MayContain": func() error {
 			_, err := collectUIDs(f.s.MayContain(f.ctx, f.acct, id, mail.AllUIDs(), nil))

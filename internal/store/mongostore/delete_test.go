@@ -1,0 +1,94 @@
+package mongostore
+
+import (
+	"testing"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+
+	"mallard/internal/mail"
+	"mallard/internal/store"
+)
+
+// What is kept in the archive depends on who removes a message, and the attachments of what is not kept are let go.
+func TestRemovedIsKept(t *testing.T) {
+	s := openStore(t)
+	acct, err := s.CreateAccount(t.Context(), store.NewAccount{
+		Account: mail.Account{Username: "a"}, View: "a", Mailboxes: []mail.Mailbox{{Path: "INBOX"}, {Path: "Other"}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	boxes, err := s.ListMailboxes(t.Context(), acct.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	inbox, other := boxes[0].ID, boxes[1].ID
+	raw := mixed("\r\n", wrapped(random(1000, 1), 76, "\r\n"))
+	add := func(flags ...string) mail.UID {
+		t.Helper()
+		st, err := s.Stage(t.Context(), contentOf(raw))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer st.Close()
+		f, err := mail.ParseFlags(flags)
+		if err != nil {
+			t.Fatal(err)
+		}
+		out, err := s.Append(t.Context(), acct.ID, inbox, []store.Append{{Staged: st, Flags: f}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return out[0].UID
+	}
+	add()
+	file := referencesOf(only(t, s.messages(), bson.D{})).ids[0]
+	expunge := func(u mail.UID) (*store.ExpungeResult, error) {
+		return s.Expunge(t.Context(), acct.ID, inbox, mail.OneUID(u), false)
+	}
+	remove := func(keep bool) func(mail.UID) (*store.ExpungeResult, error) {
+		return func(u mail.UID) (*store.ExpungeResult, error) {
+			return s.Delete(t.Context(), acct.ID, inbox, mail.OneUID(u), keep)
+		}
+	}
+	for _, c := range []struct {
+		name   string
+		remove func(mail.UID) (*store.ExpungeResult, error)
+		copied bool
+		flags  []string
+		kept   int64
+	}{
+		{"expunged", expunge, false, nil, 1},
+		{"expunged, copied", expunge, true, nil, 0},
+		{"expunged, a draft", expunge, false, []string{`\Draft`}, 0},
+		{"deleted", remove(true), false, nil, 1},
+		{"deleted, copied", remove(true), true, nil, 1},
+		{"deleted, a draft", remove(true), false, []string{`\Draft`}, 0},
+		{"deleted, not to be kept", remove(false), false, nil, 0},
+		{"deleted, copied, not to be kept", remove(false), true, nil, 0},
+	} {
+		u := add(c.flags...)
+		if c.copied {
+			if _, err := s.Copy(t.Context(), acct.ID, inbox, other, mail.OneUID(u), 0); err != nil {
+				t.Fatal(err)
+			}
+		}
+		counter := func() int64 {
+			return integer(only(t, s.files(), bson.D{{Key: "_id", Value: file}}).Lookup("metadata", "c"))
+		}
+		archived, references := count(t, s.archived(), bson.D{}), counter()
+		res, err := c.remove(u)
+		if err != nil || res.UIDs.Count() != 1 {
+			t.Fatalf("%s: %+v, %v", c.name, res, err)
+		}
+		if n := count(t, s.archived(), bson.D{}) - archived; n != c.kept {
+			t.Errorf("%s: %d were kept, want %d", c.name, n, c.kept)
+		}
+		if n := references - counter(); n != 1-c.kept {
+			t.Errorf("%s: %d references went, want %d", c.name, n, 1-c.kept)
+		}
+	}
+	if _, err := s.Delete(t.Context(), acct.ID, newID[mail.MailboxID](s), mail.AllUIDs(), true); mail.CodeOf(err) != mail.CodeNoMailbox {
+		t.Errorf("in no mailbox: %v", err)
+	}
+}
