@@ -56,6 +56,11 @@ type Subscription interface {
 	// Ready gets a value when there is something to take, and is closed with the
 	// subscription. A receiver that is slow costs nobody else anything.
 	Ready() <-chan struct{}
+	// OnReady has f called each time that Ready gets a value and when it is closed,
+	// and before it returns if that was so already. Who publishes calls it: it must
+	// not wait, and not call the subscription or the bus. A receiver that is told in
+	// this way needs no goroutine that waits at Ready.
+	OnReady(f func())
 	// Take returns what has come since the last call, in order of arrival as far
 	// as the bus knows it. It is bounded: equal events are merged; too many
 	// different Changed or Drop events are replaced by one of the same kind

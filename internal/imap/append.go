@@ -67,7 +67,7 @@ func (s *session) receive(ctx context.Context, a *imapwire.Append, room int64) (
 	done = func() {
 		for _, c := range closers {
 			if err := c.Close(); err != nil {
-				s.log.WarnContext(ctx, "release appended message", "error", err)
+				s.log().WarnContext(ctx, "release appended message", "error", err)
 			}
 		}
 	}

@@ -191,7 +191,12 @@ func TestSlowLogin(t *testing.T) {
 
 // A client that writes octet by octet is slow but right.
 func TestOctetByOctet(t *testing.T) {
-	w := newWorld(t)
+	t.Run("waits", func(t *testing.T) { octetByOctet(t, time.Hour) })
+	t.Run("rests", func(t *testing.T) { octetByOctet(t, time.Nanosecond) })
+}
+
+func octetByOctet(t *testing.T, restAfter time.Duration) {
+	w := newWorld(t, restsAfter(restAfter))
 	conn, _ := w.connect(t, false)
 	c := &raw{conn, t, nil, bufio.NewReader(conn)}
 	c.want("* OK")

@@ -94,7 +94,7 @@ func (s *session) enable(ctx context.Context, cmd *imapwire.Command, a *imapwire
 func (s *session) identify(ctx context.Context, cmd *imapwire.Command, a *imapwire.ID) error {
 	for _, f := range a.Fields {
 		if f.Name == "name" {
-			s.log.DebugContext(ctx, "IMAP client", "name", fmt.Sprintf("%.80q", f.Value))
+			s.log().DebugContext(ctx, "IMAP client", "name", fmt.Sprintf("%.80q", f.Value))
 		}
 	}
 	s.w.ID([]imapwire.IDField{

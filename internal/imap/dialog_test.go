@@ -4,14 +4,21 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"mallard/internal/dialogtest"
 )
 
-func TestDialogs(t *testing.T) {
+func TestDialogs(t *testing.T) { dialogs(t) }
+
+// TestDialogsOfResting has the same with sessions that rest whenever they wait.
+func TestDialogsOfResting(t *testing.T) { dialogs(t, restsAfter(time.Nanosecond)) }
+
+func dialogs(t *testing.T, settings ...setting) {
+	t.Helper()
 	dialogtest.Run(t, "testdata/dialogs", func(t *testing.T) dialogtest.Server {
 		return dialogtest.Server{
-			Serve: newWorld(t).srv.Serve,
+			Serve: newWorld(t, settings...).srv.Serve,
 			Ends: func(sent, line string) bool {
 				tag, _, _ := strings.Cut(sent, " ")
 				for _, p := range []string{tag + " ", "+ ", "* BAD", "* BYE"} {

@@ -44,12 +44,12 @@ func responseCode(c mail.Code) imapwire.Code {
 func (s *session) fail(ctx context.Context, cmd *imapwire.Command, err error) {
 	code := mail.CodeOf(err)
 	if code.Temporary() && code != mail.CodeRateLimited {
-		s.log.ErrorContext(ctx, "IMAP command failed", "command", cmd.Name, "code", code.String(), "error", err)
+		s.log().ErrorContext(ctx, "IMAP command failed", "command", cmd.Name, "code", code.String(), "error", err)
 	} else {
-		s.log.DebugContext(ctx, "IMAP command refused", "command", cmd.Name, "code", code.String(), "error", err)
+		s.log().DebugContext(ctx, "IMAP command refused", "command", cmd.Name, "code", code.String(), "error", err)
 	}
 	if terr := s.tell(ctx, mayExpunge(cmd)); terr != nil {
-		s.log.DebugContext(ctx, "tell changes", "error", terr)
+		s.log().DebugContext(ctx, "tell changes", "error", terr)
 	}
 	if s.done {
 		return

@@ -220,7 +220,7 @@ func (f *fetching) batch(ctx context.Context, q store.FetchQuery) error {
 // damaged notes a message that cannot be told.
 func (f *fetching) damaged(ctx context.Context, uid mail.UID, err error) {
 	f.bad++
-	f.s.log.ErrorContext(ctx, "message cannot be fetched", "mailbox", f.s.view.Mailbox(), "uid", uid, "error", err)
+	f.s.log().ErrorContext(ctx, "message cannot be fetched", "mailbox", f.s.view.Mailbox(), "uid", uid, "error", err)
 }
 
 // number finds the sequence number of a message. Rows come in order, so the next
@@ -327,7 +327,7 @@ func (f *fetching) row(ctx context.Context, seq uint32, row *store.Row) error {
 // broken ends the connection: a response was begun and cannot be ended, so that
 // the client would take what follows for message text.
 func (f *fetching) broken(err error) error {
-	f.s.log.Error("FETCH response cannot be completed", "error", err)
+	f.s.log().Error("FETCH response cannot be completed", "error", err)
 	f.s.done = true
 	return err
 }

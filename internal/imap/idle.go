@@ -10,7 +10,7 @@ import (
 	"mallard/internal/imap/imapwire"
 )
 
-// idle is IDLE (RFC 2177): changes are told as they happen, until the client
+// idle begins IDLE (RFC 2177): changes are told as they happen, until the client
 // says DONE.
 func (s *session) idle(ctx context.Context, cmd *imapwire.Command) error {
 	// What happened before is told after the continuation: the subscription
@@ -19,59 +19,60 @@ func (s *session) idle(ctx context.Context, cmd *imapwire.Command) error {
 	if err := s.tell(ctx, true); err != nil {
 		return err
 	}
-	if err := s.w.Flush(); err != nil {
-		return err
-	}
-	done := make(chan error, 1)
-	s.setWaiting(true)
-	go func() { done <- s.r.ReadDone() }()
-	err := s.idleUntil(ctx, done)
-	s.setWaiting(false)
-	var bad *imapwire.Error
-	switch {
-	case errors.As(err, &bad):
-		return err
-	case err != nil:
-		s.readFailed(err)
-		return nil
-	case s.done:
-		return nil
-	}
-	return s.okText(ctx, cmd, "", "IDLE terminated")
+	s.idling = cmd
+	s.tickLater()
+	return nil
 }
 
-// idleUntil returns when the reading of DONE has ended, which it always waits for.
-func (s *session) idleUntil(ctx context.Context, done <-chan error) error {
-	keepAlive := newTicker(s.srv.o.KeepAlive)
-	defer keepAlive.stop()
-	hints := s.events.Ready()
-	for {
-		select {
-		case err := <-done:
-			if s.setWaiting(true) || errors.Is(err, errStopped) {
-				s.bye(imapwire.CodeUnavailable, "The server is shutting down")
-				return nil
-			}
-			return err
-		case _, open := <-hints:
-			if !open {
-				hints = nil // no more hints will come: look from time to time
-			}
-			s.heed(ctx, s.events.Take())
-		case <-keepAlive.c:
-			// The journal is the truth: look without a hint as well.
-			s.tellIdle(ctx)
-			if !s.done {
-				s.w.Status("*", imapwire.CondOK, "", "Still here")
-			}
-		}
-		if err := s.w.Flush(); err != nil || s.done {
-			s.done = true
-			s.interrupt()
-			<-done
-			return nil
-		}
+// tickLater puts off the time at which the client is sent something.
+func (s *session) tickLater() {
+	if d := s.srv.o.KeepAlive; d >= 0 {
+		s.tickBy = time.Now().Add(d)
 	}
+}
+
+// idleOn goes on with IDLE. It is false when there is nothing to do for now.
+func (s *session) idleOn(ctx context.Context) bool {
+	switch err := s.readDone(); {
+	case errors.Is(err, errQuiet):
+		return false
+	case errors.Is(err, errWoken):
+		s.wasWoken()
+		s.heed(ctx, s.events.Take())
+	case errors.Is(err, errTick):
+		// The journal is the truth: look without a hint as well.
+		s.tellIdle(ctx)
+		if !s.done {
+			s.w.Status("*", imapwire.CondOK, "", "Still here")
+		}
+		s.tickLater()
+	default:
+		s.endIdle(ctx, err)
+	}
+	return true
+}
+
+func (s *session) readDone() error {
+	if s.setWaiting(inIdle) {
+		return errStopped
+	}
+	defer s.setWaiting(busy)
+	return s.r.ReadDone()
+}
+
+// endIdle completes IDLE, of which the end was read or could not be.
+func (s *session) endIdle(ctx context.Context, err error) {
+	cmd := s.idling
+	s.idling, s.tickBy = nil, time.Time{}
+	var bad *imapwire.Error
+	switch {
+	case err == nil:
+		err = s.okText(ctx, cmd, "", "IDLE terminated")
+	case !errors.As(err, &bad):
+		s.readFailed(err)
+		return
+	}
+	s.answer(ctx, cmd, err)
 }
 
 // heed tells what events hint at, if it is about the selected mailbox.
@@ -91,27 +92,7 @@ func (s *session) heed(ctx context.Context, events []event.Event) {
 // so that trouble ends the connection.
 func (s *session) tellIdle(ctx context.Context) {
 	if err := s.tell(ctx, true); err != nil {
-		s.log.WarnContext(ctx, "IMAP IDLE", "error", err)
+		s.log().WarnContext(ctx, "IMAP IDLE", "error", err)
 		s.bye(imapwire.CodeUnavailable, "The mailbox cannot be read now")
-	}
-}
-
-// ticker is a time.Ticker that may never tick.
-type ticker struct {
-	t *time.Ticker
-	c <-chan time.Time
-}
-
-func newTicker(d time.Duration) ticker {
-	if d < 0 {
-		return ticker{}
-	}
-	t := time.NewTicker(d)
-	return ticker{t, t.C}
-}
-
-func (t ticker) stop() {
-	if t.t != nil {
-		t.t.Stop()
 	}
 }

@@ -27,7 +27,7 @@ func (s *session) startTLS(ctx context.Context, cmd *imapwire.Command) error {
 	hctx, cancel := context.WithTimeout(ctx, s.srv.o.TLSTimeout)
 	defer cancel()
 	if err := tc.HandshakeContext(hctx); err != nil {
-		s.log.DebugContext(ctx, "IMAP STARTTLS", "error", err)
+		s.log().DebugContext(ctx, "IMAP STARTTLS", "error", err)
 		s.done = true
 		return nil
 	}
@@ -102,7 +102,7 @@ func (s *session) login(ctx context.Context, cmd *imapwire.Command, username, pa
 	s.acct = acct
 	s.mu.Unlock()
 	s.release, s.events = release, events
-	s.log = s.log.With("account", acct.ID)
+	events.OnReady(s.wake)
 	s.r.SetLimits(s.limits())
 	s.w.OK(cmd.Tag, imapwire.CodeCapability(s.capabilities()), "Logged in")
 	return nil

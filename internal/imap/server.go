@@ -19,6 +19,7 @@ import (
 	"mallard/internal/imap/imapwire"
 	"mallard/internal/mail"
 	"mallard/internal/mailbox"
+	"mallard/internal/netserve"
 )
 
 // Authenticator checks who a client is.
@@ -94,6 +95,9 @@ type Options struct {
 	// that it and the boxes on the way know that the connection lives. Default 4
 	// minutes; negative for never.
 	KeepAlive time.Duration
+	// RestAfter is the time after which a session that waits for its client gives back
+	// what it needs for carrying out commands. Default 1 second.
+	RestAfter time.Duration
 }
 
 // Defaults of Options.
@@ -108,6 +112,7 @@ const (
 	DefaultGrace        = 5 * time.Second
 	DefaultKeepAlive    = 4 * time.Minute
 	DefaultTLSTimeout   = time.Minute
+	DefaultRestAfter    = time.Second
 )
 
 func (o *Options) setDefaults() {
@@ -121,6 +126,7 @@ func (o *Options) setDefaults() {
 	setDefault(&o.WriteTimeout, DefaultWriteTimeout)
 	setDefault(&o.KeepAlive, DefaultKeepAlive)
 	setDefault(&o.TLSTimeout, DefaultTLSTimeout)
+	setDefault(&o.RestAfter, DefaultRestAfter)
 	setDefault(&o.Name, "Mallard")
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
@@ -158,6 +164,7 @@ func (s *Server) Serve(ctx context.Context, c net.Conn) {
 	work, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
 	ses := newSession(s, c)
+	ses.greet()
 	stop := context.AfterFunc(ctx, func() {
 		ses.interrupt()
 		select {
@@ -168,5 +175,8 @@ func (s *Server) Serve(ctx context.Context, c net.Conn) {
 	})
 	defer stop()
 	defer ses.end()
-	ses.run(work)
+	for !ses.done {
+		netserve.Aside(func() { ses.run(work) })
+		ses.await()
+	}
 }

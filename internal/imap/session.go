@@ -17,24 +17,26 @@ import (
 	"mallard/internal/imap/imapwire"
 	"mallard/internal/mail"
 	"mallard/internal/mailbox"
+	"mallard/internal/netserve"
 )
 
 // session is one connection.
 type session struct {
 	srv  *Server
 	id   string
-	log  *slog.Logger
 	conn net.Conn
+	line *netserve.Conn // beneath TLS
 	r    *imapwire.Reader
 	w    *imapwire.Encoder
 
-	mu      sync.Mutex // guards conn's read deadline against interrupt
-	waiting bool       // for a command: may be interrupted
+	mu      sync.Mutex // guards these, and conn's read deadline against who ends a wait
+	waiting waiting
 	stopped bool
+	woken   bool // there are events, or there were
 
-	// flushFirst makes a read from the connection send the answers first. It is
-	// off while IDLE reads beside the goroutine that writes.
-	flushFirst bool
+	readBy time.Time         // when the present wait for the client is over; zero before it
+	idling *imapwire.Command // IDLE, when that is going on
+	tickBy time.Time         // when the idling client is sent something; zero for never
 
 	secure  bool
 	enabled extensions
@@ -59,10 +61,20 @@ type extensions struct {
 
 func newSession(srv *Server, c net.Conn) *session {
 	s := &session{srv: srv, id: sessionID(), loginBy: time.Now().Add(srv.o.LoginTimeout)}
-	s.log = srv.o.Log.With("session", s.id, "remote", c.RemoteAddr().String())
 	_, s.secure = c.(*tls.Conn)
+	c, s.line = netserve.Waitable(c)
 	s.attach(c)
 	return s
+}
+
+// log names the session and its account. It is made when something is to be said,
+// which is seldom.
+func (s *session) log() *slog.Logger {
+	l := s.srv.o.Log.With("session", s.id, "remote", s.conn.RemoteAddr().String())
+	if s.acct != nil {
+		l = l.With("account", s.acct.ID)
+	}
+	return l
 }
 
 // sessionID returns 16 lower-case base32 characters, which tell sessions apart
@@ -93,38 +105,6 @@ func (s *session) goAhead() error {
 	return s.w.Flush()
 }
 
-var errStopped = errors.New("the server is shutting down")
-
-// patientReader gives every read the time that the state of the session allows.
-type patientReader struct {
-	s *session
-	c net.Conn
-}
-
-func (r patientReader) Read(p []byte) (int, error) {
-	if r.s.flushFirst {
-		if err := r.s.w.Flush(); err != nil {
-			return 0, err
-		}
-	}
-	if err := r.arm(); err != nil {
-		return 0, err
-	}
-	return r.c.Read(p)
-}
-
-func (r patientReader) arm() error {
-	r.s.mu.Lock()
-	defer r.s.mu.Unlock()
-	if r.s.waiting && r.s.stopped {
-		return errStopped
-	}
-	if r.s.acct == nil {
-		return r.c.SetReadDeadline(r.s.loginBy) // for everything, so that no octets buy time
-	}
-	return r.c.SetReadDeadline(time.Now().Add(r.s.srv.o.IdleTimeout))
-}
-
 type patientWriter struct {
 	c net.Conn
 	d time.Duration
@@ -135,24 +115,6 @@ func (w patientWriter) Write(p []byte) (int, error) {
 		return 0, err
 	}
 	return w.c.Write(p)
-}
-
-// interrupt ends the wait for the next command at shutdown. A command that is
-// being carried out is finished first.
-func (s *session) interrupt() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.stopped = true
-	if s.waiting {
-		_ = s.conn.SetReadDeadline(time.Unix(1, 0))
-	}
-}
-
-func (s *session) setWaiting(on bool) (stopped bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.waiting = on
-	return s.stopped
 }
 
 // end releases what the session holds.
@@ -185,11 +147,25 @@ func (s *session) state() imapwire.State {
 	return imapwire.StateSelected
 }
 
-func (s *session) run(ctx context.Context) {
+func (s *session) greet() {
 	s.w.Status("*", imapwire.CondOK, imapwire.CodeCapability(s.capabilities()), s.srv.o.Name+" ready")
+}
+
+// run carries out what the client asks for until it has been waiting for a while,
+// or the session is over.
+func (s *session) run(ctx context.Context) {
 	for !s.done {
+		if s.idling != nil {
+			if !s.idleOn(ctx) {
+				return
+			}
+			continue
+		}
 		cmd, err := s.next()
-		if err != nil {
+		switch {
+		case errors.Is(err, errQuiet):
+			return
+		case err != nil:
 			s.readFailed(err)
 			continue
 		}
@@ -197,7 +173,7 @@ func (s *session) run(ctx context.Context) {
 			s.bye("", reason)
 			break
 		}
-		s.carryOut(ctx, cmd)
+		s.answer(ctx, cmd, s.dispatch(ctx, cmd))
 	}
 	_ = s.w.Flush()
 }
@@ -205,14 +181,10 @@ func (s *session) run(ctx context.Context) {
 // next reads a command. Answers are sent when there is nothing more to be read
 // at once: those to commands that came together go out together.
 func (s *session) next() (*imapwire.Command, error) {
-	if s.setWaiting(true) {
+	if s.setWaiting(forCommand) {
 		return nil, errStopped
 	}
-	s.flushFirst = true
-	defer func() {
-		s.flushFirst = false
-		s.setWaiting(false)
-	}()
+	defer s.setWaiting(busy)
 	return s.r.ReadCommand(s.state())
 }
 
@@ -224,12 +196,12 @@ func (s *session) readFailed(err error) {
 	case errors.As(err, &bad):
 		s.refuse("*", bad)
 		return
-	case s.setWaiting(false) || errors.Is(err, errStopped):
+	case s.setWaiting(busy) || errors.Is(err, errStopped):
 		s.bye(imapwire.CodeUnavailable, "The server is shutting down")
 	case errors.As(err, &timeout) && timeout.Timeout():
 		s.bye("", "Idle for too long")
 	case !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF):
-		s.log.Debug("IMAP connection", "error", err)
+		s.log().Debug("IMAP connection", "error", err)
 	}
 	s.done = true
 }
@@ -259,12 +231,7 @@ func (s *session) bye(code imapwire.Code, text string) {
 
 // loggedOut reports whether the account's sessions were told to end.
 func (s *session) loggedOut() (reason string, ended bool) {
-	if s.events == nil {
-		return "", false
-	}
-	select {
-	case <-s.events.Ready():
-	default:
+	if !s.wasWoken() {
 		return "", false
 	}
 	return logoutReason(s.events.Take())
@@ -282,9 +249,8 @@ func logoutReason(events []event.Event) (string, bool) {
 	return "", false
 }
 
-// carryOut runs a command and answers it.
-func (s *session) carryOut(ctx context.Context, cmd *imapwire.Command) {
-	err := s.dispatch(ctx, cmd)
+// answer answers a command that has failed with err; who succeeds has answered.
+func (s *session) answer(ctx context.Context, cmd *imapwire.Command, err error) {
 	if err == nil {
 		return
 	}
@@ -403,7 +369,7 @@ func (s *session) okText(ctx context.Context, cmd *imapwire.Command, code imapwi
 			return err
 		}
 		// What was done is done: a client that is told otherwise does it again. What is new it is told later.
-		s.log.WarnContext(ctx, "what is new in the mailbox is told later", "command", cmd.Name, "error", err)
+		s.log().WarnContext(ctx, "what is new in the mailbox is told later", "command", cmd.Name, "error", err)
 	}
 	s.w.OK(cmd.Tag, code, text)
 	return nil

@@ -291,8 +291,13 @@ func (s *session) state() string {
 // the client knows, UIDs never change their meaning, and whenever the sessions rest,
 // all know the same.
 func TestSessions(t *testing.T) {
+	t.Run("wait", func(t *testing.T) { manySessions(t, time.Hour) })
+	t.Run("rest", func(t *testing.T) { manySessions(t, time.Nanosecond) })
+}
+
+func manySessions(t *testing.T, restAfter time.Duration) {
 	const sessions, rounds, steps = 8, 4, 25
-	w := newWorld(t, func(o *memstore.Options, _ *imap.Options) { o.Tombstones = 30 })
+	w := newWorld(t, restsAfter(restAfter), func(o *memstore.Options, _ *imap.Options) { o.Tombstones = 30 })
 	w.allowed = 0
 	history := &chronicle{}
 	var all []*session

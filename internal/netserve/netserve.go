@@ -13,6 +13,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -132,23 +133,35 @@ func (s *Server) admit(c net.Conn) (*entry, bool) {
 	return e, ok
 }
 
+// serve and those that it calls keep the stack small on which the handler runs: what
+// takes more is called aside.
 func (s *Server) serve(ctx context.Context, raw net.Conn, e *entry) {
 	defer s.release(raw, e)
+	c := raw
+	if e.proxy {
+		Aside(func() { c = s.identify(ctx, raw, e) })
+	}
+	if c != nil {
+		s.handle(ctx, &Conn{Conn: c})
+	}
+}
+
+// identify returns the connection as its client has it, nil when it is not served.
+func (s *Server) identify(ctx context.Context, raw net.Conn, e *entry) net.Conn {
 	c, refusal, err := e.identify(ctx, raw, &s.o)
 	if err != nil {
 		logRefused(ctx, &s.o, raw, err)
 		dismiss(ctx, raw, s.o, refusal)
-		return
+		return nil
 	}
-	s.handle(ctx, c)
+	return c
 }
 
 func (s *Server) handle(ctx context.Context, c net.Conn) {
 	defer linger(ctx, c)
 	defer func() {
-		if p := recover(); p != nil {
-			// One connection must not take the others down.
-			s.o.Log.ErrorContext(ctx, "connection failed", "service", s.o.Name, "remote", c.RemoteAddr().String(), "panic", p, "stack", stack())
+		if p := recover(); p != nil { // one connection must not take the others down
+			s.failed(ctx, c, p)
 		}
 	}()
 	if s.o.TLS == nil {
@@ -156,15 +169,31 @@ func (s *Server) handle(ctx context.Context, c net.Conn) {
 		return
 	}
 	tc := tls.Server(c, s.o.TLS)
-	hctx, cancel := context.WithTimeout(ctx, s.o.TLSTimeout)
-	err := tc.HandshakeContext(hctx)
-	cancel()
-	if err != nil {
-		s.o.Log.DebugContext(ctx, "TLS handshake", "service", s.o.Name, "remote", c.RemoteAddr().String(), "error", err)
+	var ok bool
+	Aside(func() { ok = s.handshake(ctx, tc) })
+	if !ok {
 		return
 	}
 	defer closeTLS(tc)
 	s.o.Handler(ctx, tc)
+}
+
+func (s *Server) failed(ctx context.Context, c net.Conn, p any) {
+	stack := debug.Stack()
+	if a, ok := p.(*aside); ok {
+		p, stack = a.value, a.stack
+	}
+	s.o.Log.ErrorContext(ctx, "connection failed", "service", s.o.Name, "remote", c.RemoteAddr().String(), "panic", p, "stack", string(stack))
+}
+
+func (s *Server) handshake(ctx context.Context, tc *tls.Conn) bool {
+	ctx, cancel := context.WithTimeout(ctx, s.o.TLSTimeout)
+	defer cancel()
+	if err := tc.HandshakeContext(ctx); err != nil {
+		s.o.Log.DebugContext(ctx, "TLS handshake", "service", s.o.Name, "remote", tc.RemoteAddr().String(), "error", err)
+		return false
+	}
+	return true
 }
 
 // closeTime is how long a client has to take the close alert.

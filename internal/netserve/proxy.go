@@ -200,10 +200,4 @@ func (c *proxied) RemoteAddr() net.Addr { return c.remote }
 func (c *proxied) Plain() bool { return c.plain }
 
 // CloseWrite ends what is sent, as for a TCP connection.
-func (c *proxied) CloseWrite() error {
-	half, ok := c.Conn.(interface{ CloseWrite() error })
-	if !ok {
-		return errors.ErrUnsupported
-	}
-	return half.CloseWrite()
-}
+func (c *proxied) CloseWrite() error { return closeWrite(c.Conn) }

@@ -47,6 +47,7 @@ func Run(t *testing.T, c Config) {
 		{"NeverLost", testNeverLost},
 		{"SlowReceiver", testSlowReceiver},
 		{"ReadyAgain", testReadyAgain},
+		{"OnReady", testOnReady},
 		{"CloseSubscription", testCloseSubscription},
 		{"CloseBus", testCloseBus},
 		{"CloseKeepsRest", testCloseKeepsRest},

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"time"
 
 	"mallard/internal/event"
 	"mallard/internal/mail"
@@ -148,6 +149,43 @@ func testReadyAgain(t *testing.T, s *suite) {
 	case <-sub.Ready():
 		t.Error("Ready has a value although everything was taken")
 	default:
+	}
+}
+
+// Who is to be called is called for what waits already, for what comes from either node, and at the end.
+func testOnReady(t *testing.T, s *suite) {
+	acct := s.account()
+	sub, fence := s.subscribe(t, s.nodes[0], acct), s.subscribe(t, s.nodes[0], acct)
+	called := make(chan struct{}, 100)
+	want := func(when string) {
+		t.Helper()
+		select {
+		case <-called:
+		case <-time.After(s.Patience):
+			t.Fatalf("nobody was called %s", when)
+		}
+	}
+	e := changed(acct, s.mailbox())
+	s.publish(t, s.nodes[0], e)
+	s.wait(t, fence, e)
+	sub.OnReady(func() { called <- struct{}{} })
+	want("for what waits")
+	s.wait(t, sub, e)
+	for _, b := range s.nodes {
+		e := changed(acct, s.mailbox())
+		s.publish(t, b, e)
+		want("for an event")
+		s.wait(t, sub, e)
+	}
+	if err := s.nodes[0].Close(); err != nil {
+		t.Fatalf("close: %v", err)
+	}
+	want("when the bus was closed")
+	drain(t, s, sub)
+	late := 0
+	sub.OnReady(func() { late++ })
+	if late != 1 {
+		t.Errorf("called %d times for a subscription that has ended", late)
 	}
 }
 

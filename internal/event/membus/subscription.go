@@ -17,6 +17,7 @@ type subscription struct {
 
 	mu      sync.Mutex
 	closed  bool
+	onReady func()        // nil: nobody asked for it
 	pending []event.Event // in order of arrival, no two are equal
 	seen    map[key]struct{}
 	count   [event.Drop + 1]int // pending events by kind
@@ -31,6 +32,15 @@ type key struct {
 var _ event.Subscription = (*subscription)(nil)
 
 func (s *subscription) Ready() <-chan struct{} { return s.ready }
+
+func (s *subscription) OnReady(f func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.onReady = f
+	if s.closed || len(s.pending) > 0 {
+		f()
+	}
+}
 
 func (s *subscription) Take() []event.Event {
 	s.mu.Lock()
@@ -64,6 +74,7 @@ func (s *subscription) end(discard bool) {
 	if !s.closed {
 		s.closed = true
 		close(s.ready)
+		s.called()
 	}
 }
 
@@ -77,6 +88,14 @@ func (s *subscription) add(e event.Event) {
 	select {
 	case s.ready <- struct{}{}:
 	default:
+	}
+	s.called()
+}
+
+// called calls who is to be called when the subscription is ready.
+func (s *subscription) called() {
+	if s.onReady != nil {
+		s.onReady()
 	}
 }
 

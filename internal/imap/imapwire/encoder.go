@@ -87,6 +87,13 @@ func (e *Encoder) Flush() error {
 	return e.err
 }
 
+// Rest lets go of the buffer, if everything that was in it is written.
+func (e *Encoder) Rest() {
+	if e.large == nil && len(e.buf) == 0 {
+		e.buf = nil
+	}
+}
+
 // writeOut writes p unless there was an error.
 func (e *Encoder) writeOut(p []byte) {
 	for len(p) > 0 && e.err == nil {

@@ -40,6 +40,9 @@ type Reader struct {
 	buf  []byte // buf[r:w] is read but not used
 	r, w int
 	wide bool // the last command needed a large buffer
+	skip bool // a line of IDLE was too long, and its end is still to come
+	wait bool // for a command
+	idle bool // ReadDone is reading
 
 	opt   Options
 	utf8  bool
@@ -68,6 +71,18 @@ func (r *Reader) SetUTF8(on bool) { r.utf8 = on }
 // server that finds some may put off flushing its answers.
 func (r *Reader) Buffered() int { return r.w - r.r }
 
+// Waiting tells the source whether the Reader waits for a command, of which nothing has
+// come, or for the end of IDLE: when the source fails now, the call may be made again.
+func (r *Reader) Waiting() bool { return r.wait || r.idle }
+
+// Rest lets go of what is not needed until the client sends something more.
+func (r *Reader) Rest() {
+	if r.r == r.w {
+		r.buf, r.r, r.w = nil, 0, 0
+		r.p = parser{}
+	}
+}
+
 // Reset makes the Reader read from src and returns what was buffered. After
 // STARTTLS those bytes must be thrown away: they came in plain text and may be
 // an attacker's (RFC 3501 section 6.2.1). After COMPRESS they are the start of
@@ -93,7 +108,10 @@ func (r *Reader) ReadCommand(state State) (*Command, error) {
 	r.shrink(r.wide)
 	p := &r.p
 	*p = parser{r: r, lineLeft: r.opt.Limits.MaxLine, litLeft: r.opt.Limits.MaxLiteral, tag: "*"}
-	if err := p.nextLine(); err != nil {
+	r.wait = r.r == r.w
+	err := p.nextLine()
+	r.wait = false
+	if err != nil {
 		return nil, r.firstLineError(err)
 	}
 	cmd := p.command(state)
@@ -248,6 +266,7 @@ func (r *Reader) fill() error {
 		n, err := r.src.Read(r.buf[r.w:])
 		r.w += n
 		if n > 0 {
+			r.wait = false
 			return nil
 		}
 		if err == io.EOF {
@@ -362,17 +381,32 @@ func (r *Reader) discardLine(budget int64) (tail []byte, n int64, err error) {
 }
 
 // ReadDone reads the line that ends IDLE (RFC 2177). Anything but DONE is an
-// [*Error] without a tag, which the server answers with the tag of IDLE.
+// [*Error] without a tag, which the server answers with the tag of IDLE. A call
+// that an error of the source has ended may be made again and goes on with the line.
 func (r *Reader) ReadDone() error {
-	r.shrink(false)
-	line, err := r.readExtraLine(64)
-	if err != nil {
+	if r.fatal != nil {
+		return r.fatal
+	}
+	r.idle = true
+	defer func() { r.idle = false }()
+	if !r.skip {
+		r.shrink(false)
+		line, err := r.readLine(64)
+		switch {
+		case err == nil && strings.EqualFold(strings.TrimSpace(string(line)), "DONE"):
+			return nil
+		case err == nil:
+			return &Error{Kind: Bad, Text: "Expected DONE"}
+		case err != errLineTooLong:
+			return err
+		}
+	}
+	r.skip = true
+	if _, _, err := r.discardLine(r.opt.Limits.MaxDiscard); err != nil {
 		return err
 	}
-	if !strings.EqualFold(strings.TrimSpace(string(line)), "DONE") {
-		return &Error{Kind: Bad, Text: "Expected DONE"}
-	}
-	return nil
+	r.skip = false
+	return &Error{Kind: Bad, Text: "Line too long"}
 }
 
 // readExtraLine reads a line that belongs to a command in progress.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -143,6 +144,63 @@ func TestReadDone(t *testing.T) {
 	}
 	if err := r.ReadDone(); err != io.ErrUnexpectedEOF {
 		t.Errorf("end of stream: %v", err)
+	}
+}
+
+// broken is a source that fails before each octet, and keeps whether the reader was waiting then.
+type broken struct {
+	text    string
+	fail    bool
+	waiting []bool
+	r       *Reader
+}
+
+func (b *broken) Read(p []byte) (int, error) {
+	if b.fail = !b.fail; b.fail {
+		b.waiting = append(b.waiting, b.r.Waiting())
+		return 0, iotest.ErrTimeout
+	}
+	n := copy(p, b.text[:1])
+	b.text = b.text[n:]
+	return n, nil
+}
+
+// A read of DONE that fails is made again and goes on with the line, however long that is. The source is told when a
+// read may fail, and a Reader that rests has no buffer.
+func TestWaiting(t *testing.T) {
+	src := &broken{text: "DONE\r\n" + strings.Repeat("x", 70) + "DONE\r\nSTOP\r\n"}
+	src.r = NewReader(src, Options{})
+	for _, want := range []string{"", "Line too long", "Expected DONE"} {
+		var err error
+		for range 1000 {
+			if err = src.r.ReadDone(); !errors.Is(err, iotest.ErrTimeout) {
+				break
+			}
+			if src.r.Waiting() {
+				t.Fatal("it waits while nobody reads")
+			}
+			src.r.Rest() // what has come is kept
+		}
+		var e *Error
+		if errors.As(err, &e) != (want != "") || e != nil && e.Text != want {
+			t.Errorf("ReadDone: %v, want %q", err, want)
+		}
+		if src.r.Rest(); src.r.buf != nil {
+			t.Error("it rests with a buffer")
+		}
+	}
+	if slices.Contains(src.waiting, false) {
+		t.Error("it did not wait while it read DONE")
+	}
+	src.waiting, src.text, src.fail = nil, "a NOOP\r\n", false
+	if _, err := src.r.ReadCommand(stateAny); !errors.Is(err, iotest.ErrTimeout) {
+		t.Errorf("got %v", err)
+	}
+	if _, err := src.r.ReadCommand(stateAny); !errors.Is(err, iotest.ErrTimeout) {
+		t.Errorf("got %v", err)
+	}
+	if !slices.Equal(src.waiting, []bool{true, false}) {
+		t.Errorf("it waited: %v", src.waiting)
 	}
 }
 
