@@ -1,9 +1,10 @@
 package mongostore
 
 import (
+	"cmp"
 	dll "container/list"
 	"context"
-	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -22,8 +23,10 @@ const (
 	colRegister = "addressregister"
 	// registerQueue is how many messages may wait to be looked at; those of more are not registered.
 	registerQueue = 1000
-	// registerBatch is how many rows are written together.
+	// registerBatch is how many rows are written together, and registerPause how long the first of them waits for others: ten
+	// rows of one command take the databases little more than two of their own.
 	registerBatch = 100
+	registerPause = 250 * time.Millisecond
 	// registerAge is how long a row that was written is not written again, and registerKnown how many are known. An address
 	// is proposed for months; when it was last seen need not be exact.
 	registerAge   = 10 * time.Minute
@@ -85,6 +88,7 @@ func (r *register) run() {
 	for r.s.closing.Err() == nil {
 		select {
 		case c := <-r.queue:
+			r.gather()
 			r.write(ctx, r.collect(c))
 		case <-r.s.closing.Done():
 		}
@@ -99,6 +103,17 @@ func (r *register) run() {
 	}
 }
 
+// gather waits for more messages, unless enough are there.
+func (r *register) gather() {
+	if len(r.queue) >= registerBatch {
+		return
+	}
+	select {
+	case <-time.After(registerPause):
+	case <-r.s.closing.Done():
+	}
+}
+
 // collect returns the contacts of a message and of others that wait, without those that are known.
 func (r *register) collect(c correspondence) []contact {
 	var out []contact
@@ -106,7 +121,7 @@ func (r *register) collect(c correspondence) []contact {
 		now := r.s.o.Now()
 		for _, one := range contactsOf(c) {
 			if r.known.add(one, now) {
-				out = append(out, one)
+				out = addContact(out, one)
 			}
 		}
 		if len(out) >= registerBatch {
@@ -118,6 +133,16 @@ func (r *register) collect(c correspondence) []contact {
 			return out
 		}
 	}
+}
+
+// addContact adds a contact to others. Those of one row become one: the operations of a command may be done in any order.
+func addContact(to []contact, c contact) []contact {
+	i := slices.IndexFunc(to, func(o contact) bool { return o.acct == c.acct && o.view == c.view })
+	if i < 0 {
+		return append(to, c)
+	}
+	to[i].name = cmp.Or(c.name, to[i].name)
+	return to
 }
 
 // contactsOf are the addresses of a message that are worth proposing: not those of mail that no person wrote.
@@ -143,7 +168,7 @@ func contactsOf(c correspondence) []contact {
 			}
 			own := address.Normalize(a.Addr())
 			one := contact{c.acct, own, address.View(own), a.Name}
-			if noReply.MatchString(own) || !address.ValidEmail(own) || seen[one.view] {
+			if strings.Contains(own, "noreply") || strings.Contains(own, "no-reply") || !address.ValidEmail(own) || seen[one.view] {
 				continue
 			}
 			seen[one.view] = true
@@ -153,14 +178,13 @@ func contactsOf(c correspondence) []contact {
 	return out
 }
 
-var noReply = regexp.MustCompile(`no-?reply`)
-
 // automatic reports whether a header says that a program wrote the message.
 func automatic(header []byte) bool {
 	for f := range message.Fields(header) {
-		switch strings.ToLower(string(f.Name)) {
-		case "list-id", "auto-submitted", "x-auto-response-suppress":
-			return true
+		for _, name := range []string{"list-id", "auto-submitted", "x-auto-response-suppress"} {
+			if strings.EqualFold(string(f.Name), name) {
+				return true
+			}
 		}
 	}
 	return false

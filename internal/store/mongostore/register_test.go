@@ -1,12 +1,15 @@
 package mongostore
 
 import (
+	"context"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/event"
 
 	"mallard/internal/mail"
 	"mallard/internal/message"
@@ -83,6 +86,41 @@ func TestAddressesAreRegistered(t *testing.T) {
 	for _, sample := range golden(t, "addressregister") {
 		if text(sample.Lookup("addrview")) == "carl@remote.test" && instant(sample.Lookup("updated")).Equal(now) {
 			sameDocument(t, "Carl", rows["carl@remote.test"], sample, "_id", "user")
+		}
+	}
+}
+
+// Rows of many messages are written together, each once, and what waits when the store is closed is written then.
+func TestRegisterIsWrittenTogether(t *testing.T) {
+	var commands atomic.Int32
+	s := openStore(t, func(o *Options) {
+		o.monitor = &event.CommandMonitor{Started: func(_ context.Context, e *event.CommandStartedEvent) {
+			if e.CommandName == "update" && text(e.Command.Lookup("update")) == colRegister {
+				commands.Add(1)
+			}
+		}}
+	})
+	acct := newAccount(t, s, "ann").ID
+	box, err := s.MailboxByPath(t.Context(), acct, "INBOX")
+	must(t, err)
+	const n = 20
+	for i := range n {
+		s.appendText(t, acct, box.ID, mail.Flags{}, fmt.Sprintf("From: a%d@far.test\r\n\r\nx\r\n", i/2))
+		s.appendText(t, acct, box.ID, mail.Flags{}, fmt.Sprintf("From: A <a%d@far.test>\r\n\r\nx\r\n", i/2))
+	}
+	must(t, s.Close())
+	if got := commands.Load(); got < 1 || got > n/2 {
+		t.Errorf("%d commands for %d messages", got, 2*n)
+	}
+	s = reopenStore(t, s.o.URI)
+	docs, err := findSome(t.Context(), s.db.main.Collection(colRegister), bson.D{{Key: "user", Value: oid(acct)}}, nil, nil, 0)
+	must(t, err)
+	if len(docs) != n/2 {
+		t.Errorf("%d rows for %d addresses", len(docs), n/2)
+	}
+	for _, doc := range docs {
+		if text(doc.Lookup("name")) != "A" {
+			t.Errorf("a row without a name: %v", doc)
 		}
 	}
 }
