@@ -104,37 +104,5 @@ func knownThread(ctx context.Context, threads *mongo.Collection, acct mail.Accou
 	return doc.Lookup("_id").ObjectID(), nil
 }
 
-// parallelism is how many operations on the database one call has under way at the same time.
-const parallelism = 8
-
-// parallel runs n pieces of work, some at a time, and returns the first error.
-func parallel(n int, work func(i int) error) error {
-	if n == 1 {
-		return work(0)
-	}
-	next := make(chan int)
-	errs := make(chan error, n)
-	for range min(n, parallelism) {
-		go func() {
-			for i := range next {
-				errs <- work(i)
-			}
-		}()
-	}
-	go func() {
-		for i := range n {
-			next <- i
-		}
-		close(next)
-	}()
-	var first error
-	for range n {
-		if err := <-errs; err != nil && first == nil {
-			first = err
-		}
-	}
-	return first
-}
-
 // arrivalMillis is the time that retention counts from.
 func arrivalMillis(t time.Time) float64 { return float64(t.Truncate(time.Second).UnixMilli()) }
