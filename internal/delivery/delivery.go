@@ -13,7 +13,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"math"
 	"net"
 	"strings"
 	"sync"
@@ -49,9 +48,9 @@ type Options struct {
 	Mailboxes Mailboxes
 	Receiver  *draft.Receiver
 	Log       *slog.Logger
-	// Counter counts the messages that an account received in ReceivedWindow; nil
+	// Received counts the messages that an account received in ReceivedWindow; nil
 	// counts nothing.
-	Counter limit.Counter
+	Received *limit.Batch
 	// Parallel is how many recipients of one message are stored at the same
 	// time, so that they share a disk flush. Default 16.
 	Parallel int
@@ -190,19 +189,10 @@ func (s *Service) deliverOne(ctx context.Context, env *Envelope, r *Recipient, s
 	if err != nil {
 		return Verdict{Err: err}
 	}
-	s.countReceived(ctx, r.Account)
+	if s.o.Received != nil {
+		s.o.Received.Add(limit.Received(r.Account.String()), 1)
+	}
 	return Verdict{ID: out[0].ID}
-}
-
-// countReceived counts a message that is stored. Mail does not depend on it.
-func (s *Service) countReceived(ctx context.Context, acct mail.AccountID) {
-	if s.o.Counter == nil {
-		return
-	}
-	ctx = context.WithoutCancel(ctx)
-	if _, err := s.o.Counter.Add(ctx, limit.Received(acct.String()), 1, math.MaxInt64, ReceivedWindow); err != nil {
-		s.o.Log.WarnContext(ctx, "count a received message", "account", acct, "error", err)
-	}
 }
 
 // prefix makes the trace header of final delivery (RFC 5321, 4.4). Of the

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"net"
 	"strings"
 	"sync"
@@ -18,6 +19,8 @@ import (
 	"mallard/internal/delivery"
 	"mallard/internal/draft"
 	"mallard/internal/event/membus"
+	"mallard/internal/limit"
+	"mallard/internal/limit/memlimit"
 	"mallard/internal/mail"
 	"mallard/internal/mailbox"
 	"mallard/internal/store"
@@ -210,7 +213,9 @@ func TestResolve(t *testing.T) {
 }
 
 func TestDeliver(t *testing.T) {
-	w := newWorld(t)
+	counter := memlimit.New(memlimit.Options{})
+	received := limit.NewBatch(counter, delivery.ReceivedWindow, time.Hour, func(key string, err error) { t.Error(key, err) })
+	w := newWorld(t, func(o *delivery.Options) { o.Received = received })
 	ann, bob := w.user(account.NewUser{Username: "ann"}), w.user(account.NewUser{Username: "bob"})
 	gone := w.user(account.NewUser{Username: "gone"})
 	rcpts := []*delivery.Recipient{
@@ -265,6 +270,15 @@ func TestDeliver(t *testing.T) {
 	if info.Source != "MX" || info.From != "s@remote.test" || len(info.To) != 1 || info.To[0] != "Bob+x@EXAMPLE.com" ||
 		info.Origin != "192.0.2.7" || info.Transhost != "mx.remote.test" || info.Transtype != "LMTP" || info.Time.Before(before) {
 		t.Errorf("info %s", mails[0].info)
+	}
+	if err := received.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for acct, want := range map[mail.AccountID]int64{ann.ID: 2, bob.ID: 1, gone.ID: 0} {
+		c, err := counter.Add(t.Context(), limit.Received(acct.String()), 0, math.MaxInt64, delivery.ReceivedWindow)
+		if err != nil || c.Value != want {
+			t.Errorf("%d received are counted for %s, want %d: %v", c.Value, acct, want, err)
+		}
 	}
 }
 

@@ -62,7 +62,8 @@ func (n *Node) Downloaded(_ context.Context, acct mail.AccountID, octets int64) 
 	n.traffic.Add(limit.IMAPDownloaded(acct.String()), octets)
 }
 
-// trafficDelay is how long octets that were fetched may wait to be counted.
+// trafficDelay is how long octets that were fetched and messages that came may wait to
+// be counted.
 const trafficDelay = time.Second
 
 // countFailed tells of a counter on which nothing depends.

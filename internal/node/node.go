@@ -123,7 +123,8 @@ func newReceiver(cfg *config.Config) *draft.Receiver {
 
 func (n *Node) makeServices() error {
 	n.traffic = limit.NewBatch(n.limits, limit.DefaultWindow, trafficDelay, n.countFailed)
-	n.closers = append(n.closers, n.traffic.Close)
+	received := limit.NewBatch(n.limits, delivery.ReceivedWindow, trafficDelay, n.countFailed)
+	n.closers = append(n.closers, n.traffic.Close, received.Close)
 	verifier := password.NewVerifier(password.Options{Concurrency: n.cfg.Auth.MaxHashes, Waiting: n.cfg.Auth.MaxWaiting})
 	exempt, err := prefixes(n.cfg.Auth.IPExempt)
 	if err != nil {
@@ -163,7 +164,7 @@ func (n *Node) makeServices() error {
 		IdleCopies: offWhenZero(n.cfg.Store.MailboxCacheMB << 20), CountCopies: n.cluster != nil,
 	})
 	n.receiver = newReceiver(n.cfg)
-	n.delivery = delivery.New(delivery.Options{Directory: n.accounts, Mailboxes: n.mailboxes, Receiver: n.receiver, Counter: n.limits, Log: n.log})
+	n.delivery = delivery.New(delivery.Options{Directory: n.accounts, Mailboxes: n.mailboxes, Receiver: n.receiver, Received: received, Log: n.log})
 	n.api, err = n.makeAPI(n.cfg.API, n.log)
 	if err != nil {
 		return fmt.Errorf("make HTTP API: %w", err)
