@@ -325,12 +325,12 @@ func withInfo(own any, info string) any {
 const minDocument = 5
 
 // document is the whole document of an arrival with its numbers.
-func (a *arrival) document() bson.D {
+func (a *arrival) document() (bson.Raw, error) {
 	doc := make(bson.D, 0, len(a.doc)+4)
 	doc = append(doc, bson.E{Key: "_id", Value: a.hot.ID})
 	doc = append(doc, a.doc...)
-	return append(doc, bson.E{Key: "mailbox", Value: a.hot.Mailbox},
-		bson.E{Key: "uid", Value: numberOf(int64(a.hot.UID))}, bson.E{Key: "modseq", Value: numberOf(int64(a.hot.ModSeq))})
+	return encode(append(doc, bson.E{Key: "mailbox", Value: a.hot.Mailbox},
+		bson.E{Key: "uid", Value: numberOf(int64(a.hot.UID))}, bson.E{Key: "modseq", Value: numberOf(int64(a.hot.ModSeq))}))
 }
 
 // arrive inserts messages under the numbers of a reservation. A reader waits for them as long as Options.Lease; what is
@@ -374,9 +374,12 @@ const insertChunk = 50
 func (s *Store) insertArrivals(ctx context.Context, in []*arrival) error {
 	chunks := slices.Collect(slices.Chunk(in, insertChunk))
 	return parallel(len(chunks), func(i int) error {
-		docs := make([]bson.D, len(chunks[i]))
+		docs := make([]bson.Raw, len(chunks[i]))
 		for k, a := range chunks[i] {
-			docs[k] = a.document()
+			var err error
+			if docs[k], err = a.document(); err != nil {
+				return err
+			}
 		}
 		return s.insist(ctx, func(ctx context.Context) error {
 			if err := s.step("insert"); err != nil {

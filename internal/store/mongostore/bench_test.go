@@ -5,8 +5,6 @@ import (
 	"strings"
 	"testing"
 
-	"go.mongodb.org/mongo-driver/v2/bson"
-
 	"mallard/internal/mail"
 	"mallard/internal/store"
 )
@@ -48,7 +46,7 @@ func BenchmarkPrepare(b *testing.B) {
 						b.Fatal(err)
 					}
 				}
-				if _, err := bson.Marshal(p.fields); err != nil {
+				if _, err := encode(p.fields); err != nil {
 					b.Fatal(err)
 				}
 			}
