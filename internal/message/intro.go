@@ -16,6 +16,26 @@ const introSource = 2048
 // characters in one line, without quoted lines, ruled lines and what stands in
 // brackets, and with an ellipsis if it was cut.
 func Intro(text string) string {
+	intro, _ := intro(text)
+	return ellipsis(intro)
+}
+
+// IntroIsSettled reports whether the preview of any text that begins with the
+// lines of this one, the last of them excepted, is the same: whoever makes the
+// text need not make more of it.
+func IntroIsSettled(text string) bool {
+	text = text[:strings.LastIndexByte(text, '\n')+1]
+	if strings.IndexByte(removeBracketed(text), '[') >= 0 {
+		return false // it may close in what follows
+	}
+	_, chars := intro(text)
+	return chars > introChars
+}
+
+// intro returns the beginning of the text that is previewed, with one character
+// more than the preview may have if there is more, and how many characters it
+// has and one.
+func intro(text string) (string, int) {
 	text = removeBracketed(firstChars(text, introSource))
 	out := make([]byte, 0, 4*introChars)
 	chars := 0
@@ -36,7 +56,7 @@ func Intro(text string) string {
 			}
 		}
 	}
-	return ellipsis(string(out))
+	return string(out), chars
 }
 
 // firstChars cuts s to n characters.

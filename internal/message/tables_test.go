@@ -393,6 +393,33 @@ func TestTextOf(t *testing.T) {
 	}
 }
 
+// What a preview is made of may end where the preview is settled, and not before.
+func TestIntroIsSettled(t *testing.T) {
+	words := strings.Repeat("word ", 40)
+	for _, c := range []struct {
+		in   string
+		want bool
+	}{
+		{"", false},
+		{words, false}, // the line may go on and be a ruler, or so
+		{words + "\n", true},
+		{"> " + words + "\n" + words, false},
+		{"a [" + words + "\n" + words + "\n", false}, // it may close
+		{"a [b] " + words + "\nx", true},
+		{strings.Repeat("x", 127) + "\n", false},
+		{strings.Repeat("x", 128) + "\n", false}, // a ruler
+		{"y" + strings.Repeat("x", 126) + "\n", false},
+		{"y" + strings.Repeat("x", 127) + "\n", true},
+	} {
+		if got := IntroIsSettled(c.in); got != c.want {
+			t.Errorf("IntroIsSettled(%q) = %v", c.in, got)
+		}
+		if c.want && Intro(c.in[:strings.LastIndexByte(c.in, '\n')+1]+"more]\n") != Intro(c.in) {
+			t.Errorf("%q: the preview depends on what follows", c.in)
+		}
+	}
+}
+
 func TestIntro(t *testing.T) {
 	long := strings.Repeat("word ", 60)
 	for _, c := range []struct{ in, want string }{

@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
+
+	"mallard/internal/message"
 )
 
 // longestLine is the length of the longest line.
@@ -60,6 +62,34 @@ func FuzzParse(f *testing.F) {
 			sameInParts(t, raw, stored, refs)
 		}
 	})
+}
+
+// FuzzPreview: what a preview is made from may be a little of HTML only when the preview is the same, whatever follows.
+func FuzzPreview(f *testing.F) {
+	long := strings.Repeat("<p>Some words that are read, and <a href=\"https://example.com/\">a link</a>.</p>\r\n", 40)
+	for _, html := range []string{
+		long, "<p>[not closed " + long + "]", "<pre>> \r> quoted\n" + strings.Repeat("x\r> ", 600) + "</pre>", strings.Repeat("<blockquote>words ", 30) + long,
+		"<ul>" + strings.Repeat("<li>item<ol start=7><li>"+strings.Repeat("long ", 50), 9), strings.Repeat("<h1>-</h1>-----", 100) + long, strings.Repeat("w", 2000) + long,
+		"<style>" + long + "</style>" + strings.Repeat("\u200b \ufeff<br>", 400) + long, strings.Repeat("\U0001f600", 300) + " [" + long, "x " + strings.Repeat("<img alt='a]b[' src=s>", 200),
+	} {
+		f.Add(html)
+	}
+	f.Fuzz(func(t *testing.T, html string) {
+		little, much := renderPreview(html), renderHTML(html, introSource)
+		for _, more := range []string{"", "\nand more ] of it"} {
+			if got, want := message.Intro(withoutCR(little+more)), message.Intro(withoutCR(much+more)); got != want {
+				t.Errorf("%q\nfrom a little: %q\nfrom much:     %q", html, got, want)
+			}
+		}
+	})
+}
+
+// A preview of ordinary HTML needs little of it.
+func TestPreviewNeedsLittle(t *testing.T) {
+	html := strings.Repeat("<p>Some words that are read, and <a href=\"https://example.com/\">a link</a>.</p>\r\n", 40)
+	if got := renderPreview(html); len(got) > introSource/4 {
+		t.Errorf("%d octets were rendered", len(got))
+	}
 }
 
 // sameAfterStorage checks that a stored tree is rebuilt as it would have been before.

@@ -104,9 +104,17 @@ func (m *textMaker) addHTML(text string, alternative bool) {
 		m.addText(rendered)
 		m.addPlain(rendered)
 	case m.plainSize < introSource:
-		m.addPlain(renderHTML(text, introSource))
+		m.addPlain(renderPreview(text))
 	}
 	m.keepHTML(m.linkAttachments(text))
+}
+
+// renderPreview renders as much of HTML as a preview is made from: a little of it mostly does.
+func renderPreview(html string) string {
+	if little := renderHTML(html, introSource/8); message.IntroIsSettled(withoutCR(little)) {
+		return little
+	}
+	return renderHTML(html, introSource)
 }
 
 // addText adds to the text; what is beyond its limit is not even collected.
@@ -137,13 +145,16 @@ func (m *textMaker) finish() Texts {
 	out.Text = withoutNUL(out.Text)
 	out.Footer, _ = cutUnits(all, maxAllText-maxText)
 	out.HTML = m.html
-	source := out.Text + out.Footer
-	if len(out.HTML) > 0 {
-		source = strings.Join(m.plain, "\n")
+	source := strings.Join(m.plain, "\n")
+	if len(out.HTML) == 0 {
+		source = out.Text + out.Footer
 	}
-	out.Intro = message.Intro(strings.ReplaceAll(source[:min(len(source), 4*introSource)], "\r", "\n"))
+	out.Intro = message.Intro(withoutCR(source[:min(len(source), 4*introSource)]))
 	return out
 }
+
+// withoutCR makes line feeds of CR: a preview has its lines ended by those.
+func withoutCR(s string) string { return strings.ReplaceAll(s, "\r", "\n") }
 
 func isSpace(r rune) bool {
 	return isJSSpace(r) || r == 0xa0 || r == 0xfeff || r == 0x2028 || r == 0x2029
