@@ -20,7 +20,7 @@ import (
 
 func noAccount() error { return mail.NewError(mail.CodeNoAccount, "no such account") }
 
-func (s *Store) users() *mongo.Collection { return s.db.users.Collection(colUsers) }
+func (s *Store) users() *mongo.Collection { return s.db.collections.users }
 
 // Account returns an account.
 func (s *Store) Account(ctx context.Context, id mail.AccountID) (*mail.Account, error) {

@@ -201,7 +201,7 @@ func (f *fetch) filter(more bson.D) bson.D {
 	return filter
 }
 
-func (s *Store) messages() *mongo.Collection { return s.db.main.Collection(colMessages) }
+func (s *Store) messages() *mongo.Collection { return s.db.collections.messages }
 
 // give yields a row of a document, and before it those from memory that come before it.
 func (f *fetch) give(doc bson.Raw, m *hotMessage) error {

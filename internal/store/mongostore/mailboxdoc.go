@@ -15,9 +15,9 @@ import (
 
 func noMailbox(public string) error { return mail.NewError(mail.CodeNoMailbox, public) }
 
-func (s *Store) mailboxes() *mongo.Collection { return s.db.main.Collection(colMailboxes) }
-func (s *Store) archived() *mongo.Collection  { return s.db.main.Collection(colArchived) }
-func (s *Store) journal() *mongo.Collection   { return s.db.main.Collection(colJournal) }
+func (s *Store) mailboxes() *mongo.Collection { return s.db.collections.mailboxes }
+func (s *Store) archived() *mongo.Collection  { return s.db.collections.archived }
+func (s *Store) journal() *mongo.Collection   { return s.db.collections.journal }
 
 // mailboxOf reads a mailbox's document; the counters are not in it.
 func mailboxOf(doc bson.Raw) *mail.Mailbox {

@@ -63,6 +63,20 @@ type Store struct {
 // others have been told is stored.
 type databases struct {
 	main, users, gridfs, sender *mongo.Database
+	collections                 collections
+}
+
+// collections are those that every delivery uses; the driver would make a new handle of a kilobyte at each call.
+type collections struct {
+	users, messages, mailboxes, archived, journal *mongo.Collection
+}
+
+// open makes the handles, once the databases are known.
+func (c *collections) open(d *databases) {
+	*c = collections{
+		users: d.users.Collection(colUsers), messages: d.main.Collection(colMessages), mailboxes: d.main.Collection(colMailboxes),
+		archived: d.main.Collection(colArchived), journal: d.main.Collection(colJournal),
+	}
 }
 
 // Open connects to the databases, waits for them as long as Options.Wait, and makes the indexes that are missing.
@@ -118,6 +132,7 @@ func (s *Store) connect() error {
 			*d.db = main.Client().Database(d.value)
 		}
 	}
+	s.db.collections.open(&s.db)
 	return nil
 }
 
