@@ -297,7 +297,7 @@ func (s *Service) load(ctx context.Context, b *indexedBox, rows *snapshot, wante
 	if len(missing) == 0 {
 		return known, nil
 	}
-	read, err := s.readIndexed(ctx, b.key, store.FetchQuery{UIDs: uidsOf(missing), Fields: store.FieldSummary | store.FieldSignature})
+	read, err := s.readIndexed(ctx, b.key, store.FetchQuery{UIDs: uidsOf(missing), Fields: store.FieldSummary | store.FieldSignature, Known: missing})
 	if err != nil {
 		return nil, err
 	}

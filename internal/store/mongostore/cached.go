@@ -75,7 +75,7 @@ func (c cachedContent) size() int64 { return int64(len(c.prefix) + len(c.text)) 
 const maxCached = 1 << 20
 
 // cachedFields are the fields that cached rows can have.
-const cachedFields = store.FieldEnvelope | store.FieldBodyStructure | store.FieldTree | store.FieldSummary | store.FieldHeader
+const cachedFields = store.FieldEnvelope | store.FieldBodyStructure | store.FieldTree | store.FieldSummary | store.FieldHeader | store.FieldSignature
 
 // documentRead is a bit of cachedRow.fields that says that more than the small members was read.
 const documentRead store.Fields = 1 << 15
@@ -143,11 +143,11 @@ func (r *cachedRow) merge(old *cachedRow) {
 	r.fields |= old.fields
 }
 
-// clone copies a description without its signature.
+// clone copies a description.
 func (d *description) clone() description {
 	return description{
 		envelope: bytes.Clone(d.envelope), bodyStructure: bytes.Clone(d.bodyStructure), tree: bytes.Clone(d.tree),
-		summary: bytes.Clone(d.summary), header: bytes.Clone(d.header), prefixLen: d.prefixLen, size: d.size,
+		summary: bytes.Clone(d.summary), header: bytes.Clone(d.header), signature: bytes.Clone(d.signature), prefixLen: d.prefixLen, size: d.size,
 	}
 }
 
@@ -156,7 +156,7 @@ const rowOctets = 320
 
 func (r *cachedRow) octets() int64 {
 	d := &r.desc
-	return rowOctets + int64(cap(d.envelope)+cap(d.bodyStructure)+cap(d.tree)+cap(d.summary)+cap(d.header))
+	return rowOctets + int64(cap(d.envelope)+cap(d.bodyStructure)+cap(d.tree)+cap(d.summary)+cap(d.header)+cap(d.signature))
 }
 
 // arrived keeps a message that was stored. What it is made of is not changed any more.
@@ -169,7 +169,7 @@ func (c *caches) arrived(m *hotMessage, p *prepared) {
 		c.contents.Put(m.contentKey(), cachedContent{prefix: p.prefix, text: st.mem}, p.verbatim)
 	}
 	d := st.desc
-	d.signature, d.prefixLen, d.size = nil, int64(len(p.prefix)), p.verbatim
+	d.signature, d.prefixLen, d.size = p.signature, int64(len(p.prefix)), p.verbatim
 	if len(p.prefix) > 0 {
 		d.header = append(append(make([]byte, 0, len(p.prefix)+len(d.header)), p.prefix...), d.header...)
 	}

@@ -64,6 +64,8 @@ type prepared struct {
 	st       *staged
 	prefix   []byte
 	prefixed *mimetree.Prefixed
+	// signature is that of the message with the prefix, once fields are complete.
+	signature []byte
 }
 
 // describedFields is the projection for described, and with store.FieldBody for openBody too. It names members of

@@ -42,6 +42,23 @@ func (s *Store) described(ctx context.Context, doc bson.Raw, fields store.Fields
 	return d, nil
 }
 
+// present gives what a document of ours says of some fields, and which of them it has.
+func present(doc bson.Raw, fields store.Fields) (*description, store.Fields) {
+	own := fresh(doc)
+	d := &description{size: verbatimSize(doc), prefixLen: integer(own.Lookup(keyPrefix))}
+	for _, m := range describedMembers {
+		if fields&m.field == 0 {
+			continue
+		}
+		if b, ok := readMember(doc, own, m.key); ok {
+			*m.get(d) = b
+		} else if m.key != keySignature { // a search can do without
+			fields &^= m.field
+		}
+	}
+	return d, fields
+}
+
 // readMember reads a part of the description.
 func readMember(doc, own bson.Raw, key string) ([]byte, bool) {
 	if own == nil {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"iter"
 	"math"
+	"strings"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo"
@@ -130,7 +131,14 @@ func (f *fetch) segment(g *segment, descending bool) error {
 		}
 		limit := f.room(fetchRows)
 		before, n := behind, 0
-		err := f.find(bson.D{uids}, options.Find().SetSort(bson.D{{Key: "uid", Value: direction}}).SetLimit(int64(limit)),
+		o := options.Find().SetLimit(int64(limit))
+		if f.q.Fields&store.FieldBody == 0 {
+			o.SetBatchSize(int32(limit)) // a server may do all of the work again to go on
+		}
+		if g.first != g.last { // and may read a document once more to sort it
+			o.SetSort(bson.D{{Key: "uid", Value: direction}})
+		}
+		err := f.find(bson.D{uids}, o,
 			func(doc bson.Raw, m *hotMessage) error {
 				n++
 				behind = m.UID
@@ -175,7 +183,11 @@ func retryable(err error) bool {
 
 // find calls do with the messages of the mailbox that a filter selects. The document is valid during the call.
 func (f *fetch) find(filter bson.D, o *options.FindOptionsBuilder, do func(doc bson.Raw, m *hotMessage) error) error {
-	cur, err := f.s.messages().Find(f.ctx, f.filter(filter), o.SetProjection(f.fields))
+	find := f.s.findUIDs
+	if f.q.ChangedSince > 0 {
+		find = f.s.findMessages
+	}
+	cur, err := find(f.ctx, f.filter(filter), o.SetProjection(f.fields))
 	if err != nil {
 		return err
 	}
@@ -199,6 +211,35 @@ func (f *fetch) filter(more bson.D) bson.D {
 		filter = append(filter, bson.E{Key: "modseq", Value: bson.D{{Key: "$gt", Value: numberOf(int64(min(f.q.ChangedSince, math.MaxInt64)))}}})
 	}
 	return filter
+}
+
+// uidIndex is the index of the messages of a mailbox by UID, see indexes.
+var uidIndex = bson.D{{Key: "mailbox", Value: 1}, {Key: "uid", Value: 1}, {Key: "_id", Value: 1}}
+
+// findUIDs finds messages of a mailbox by their UIDs. It names the index: FerretDB may take the one of mod-sequences, and
+// go through all of the mailbox there for each UID. A database from which that index is gone is asked without.
+func (s *Store) findUIDs(ctx context.Context, filter bson.D, o *options.FindOptionsBuilder) (*mongo.Cursor, error) {
+	if !s.noHint.Load() {
+		cur, err := s.messages().Find(ctx, filter, o.SetHint(uidIndex))
+		if !badHint(err) {
+			return cur, err
+		}
+		if !s.noHint.Swap(true) {
+			s.o.Logger.Warn("the messages have no index of UIDs", "index", "mailbox_uid", "error", err)
+		}
+	}
+	return s.findMessages(ctx, filter, o.SetHint(nil))
+}
+
+func (s *Store) findMessages(ctx context.Context, filter bson.D, o *options.FindOptionsBuilder) (*mongo.Cursor, error) {
+	return s.messages().Find(ctx, filter, o)
+}
+
+// badHint says whether a server does not know the index that it was told to use.
+func badHint(err error) bool {
+	var ce mongo.CommandError
+	const badValue = 2
+	return errors.As(err, &ce) && ce.Code == badValue && strings.Contains(ce.Message, "hint")
 }
 
 func (s *Store) messages() *mongo.Collection { return s.db.collections.messages }

@@ -6,61 +6,99 @@ import (
 	"errors"
 	"io"
 	"slices"
+	"strings"
 	"sync"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
 	"mallard/internal/mail"
 	"mallard/internal/store"
 )
 
-// Where a Fetch is about the content of messages that are not in memory, they are read some at a time, with the small
-// attachments of all of them by one query, and the next ones while these are given.
+// Where a Fetch is about messages that the caller knows, those that are not in memory are read some at a time, and the next
+// ones while these are given. With content the small attachments of all of them are read by one query.
+//
+// A server that stores a document as one value unpacks all of it for each member that is asked for, and that is most of
+// what a read costs. So everything small that is said of a message is read at once and kept, also what this caller does not
+// ask for: who lists a mailbox now searches it, or opens messages, next.
 const (
-	// aheadMessages is how many are read at a time: in all some 1 MB of documents.
+	// aheadMessages is how many are read at a time with their content, some 1 MB of documents, and aheadRows without.
 	aheadMessages = 32
+	aheadRows     = 64
+	// aheadReads is how many reads of a Fetch there are at the same time.
+	aheadReads = 2
 	// aheadContent and aheadFile bound the messages, and the attachments of each, that are read that way: somebody may want
 	// a part only.
 	aheadContent = 128 << 10
 	aheadFile    = 64 << 10
+	// aheadOctets is about what a message takes of the memory for descriptions. A Fetch of more than there is room for reads
+	// what it is asked for.
+	aheadOctets = 8 << 10
 )
 
-// knownBodies yields messages that the caller knows with their content.
-func (f *fetch) knownBodies(known []mail.HotRow) error {
-	groups := slices.Collect(slices.Chunk(known, aheadMessages))
-	var ready <-chan struct{}
-	for i, g := range groups {
-		if i == 0 {
-			ready = f.ahead(g)
+// group is some of the messages that a caller knows, and when those of them that were not in memory are.
+type group struct {
+	rows  []mail.HotRow
+	ready <-chan struct{}
+}
+
+// knownAhead yields messages that the caller knows.
+func (f *fetch) knownAhead(known []mail.HotRow) error {
+	fields := f.aheadFields(len(known))
+	var reading []group
+	more := func() {
+		for len(reading) < aheadReads && len(known) > 0 {
+			n, missing := f.cut(known)
+			reading = append(reading, group{known[:n], f.ahead(missing, fields)})
+			known = known[n:]
 		}
+	}
+	for more(); len(reading) > 0; {
+		g := reading[0]
 		select {
-		case <-ready:
+		case <-g.ready:
 		case <-f.ctx.Done():
 			return f.ctx.Err()
 		}
-		if i+1 < len(groups) {
-			ready = f.ahead(groups[i+1])
-		}
-		if err := f.knownChunk(g); err != nil {
+		reading = reading[1:]
+		more()
+		if err := f.knownChunk(g.rows); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// ahead reads what is not in memory of some messages into it, in the background; the channel is closed at the end. It goes
-// on when the caller stops, who may only be waiting for his client. What goes wrong is met again by who reads one by one.
-func (f *fetch) ahead(known []mail.HotRow) <-chan struct{} {
-	ready := make(chan struct{})
-	var missing []mail.UID
-	if f.s.caches.contents.Takes(aheadContent) {
-		for i := range known {
-			if k := &known[i]; !k.Flags.Has(mail.Draft) && f.cached(k) == nil {
-				missing = append(missing, k.UID)
-			}
-		}
+// aheadFields are the fields that are read of messages of which there are so many.
+func (f *fetch) aheadFields(messages int) store.Fields {
+	if f.q.Fields&documentFields == 0 || int64(messages) > f.s.o.DescriptionCache/aheadOctets {
+		return f.q.Fields
 	}
-	if len(missing) < 2 {
+	return f.q.Fields | cachedFields
+}
+
+// cut says how many of some messages are read at a time, and which of them are not in memory.
+func (f *fetch) cut(known []mail.HotRow) (n int, missing []mail.UID) {
+	most := aheadRows
+	if f.q.Fields&store.FieldBody != 0 {
+		most = aheadMessages
+	}
+	for n < min(len(known), fetchRows) && len(missing) < most {
+		if k := &known[n]; !k.Flags.Has(mail.Draft) && f.cached(k) == nil {
+			missing = append(missing, k.UID)
+		}
+		n++
+	}
+	return n, missing
+}
+
+// ahead reads messages into memory, in the background; the channel is closed at the end. It goes on when the caller stops,
+// who may only be waiting for his client. What goes wrong is met again by who reads one by one.
+func (f *fetch) ahead(missing []mail.UID, fields store.Fields) <-chan struct{} {
+	ready := make(chan struct{})
+	body := f.q.Fields&store.FieldBody != 0
+	if len(missing) < 2 || !f.s.caches.rows.Takes(aheadOctets) || body && !f.s.caches.contents.Takes(aheadContent) {
 		close(ready)
 		return ready
 	}
@@ -70,7 +108,7 @@ func (f *fetch) ahead(known []mail.HotRow) <-chan struct{} {
 		defer close(ready)
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(f.ctx), f.s.o.Timeout)
 		defer cancel()
-		if err := f.s.keepAhead(ctx, oid(f.mbox), missing, f.q.Fields, f.fields); err != nil {
+		if err := f.s.keepAhead(ctx, oid(f.mbox), missing, fields); err != nil {
 			f.s.o.Logger.Debug("messages are not read ahead", "mailbox", f.mbox, "error", err)
 		}
 	}()
@@ -78,15 +116,20 @@ func (f *fetch) ahead(known []mail.HotRow) <-chan struct{} {
 }
 
 // keepAhead reads messages into memory. Those that another call is reading already it waits for.
-func (s *Store) keepAhead(ctx context.Context, mbox bson.ObjectID, uids []mail.UID, fields store.Fields, members bson.D) error {
+func (s *Store) keepAhead(ctx context.Context, mbox bson.ObjectID, uids []mail.UID, fields store.Fields) error {
 	mine, others := s.caches.ahead.begin(mbox, uids)
 	err := func() error {
 		defer s.caches.ahead.end(mbox, mine)
 		if len(mine) == 0 {
 			return nil
 		}
-		docs, err := findAll(ctx, s.messages(), bson.D{{Key: "mailbox", Value: mbox}, {Key: "uid", Value: uidList(mine)}}, members, nil)
+		o := options.Find().SetProjection(keepFields(fields)).SetBatchSize(int32(len(mine) + 1)) // one answer
+		cur, err := s.findUIDs(ctx, bson.D{{Key: "mailbox", Value: mbox}, {Key: "uid", Value: uidList(mine)}}, o)
 		if err != nil {
+			return err
+		}
+		var docs []bson.Raw
+		if err := cur.All(ctx, &docs); err != nil {
 			return err
 		}
 		return s.keepDocuments(ctx, docs, fields)
@@ -99,6 +142,16 @@ func (s *Store) keepAhead(ctx context.Context, mbox bson.ObjectID, uids []mail.U
 		}
 	}
 	return err
+}
+
+// keepFields is the projection for some fields of messages that are kept. It names our own member as a whole where all of
+// it is asked for: that is less work than to pick from it.
+func keepFields(fields store.Fields) bson.D {
+	if cachedFields&^fields != 0 {
+		return fetchFields(fields)
+	}
+	out := slices.DeleteFunc(fetchFields(fields), func(e bson.E) bool { return strings.HasPrefix(e.Key, memberMallard+".") })
+	return append(out, bson.E{Key: memberMallard, Value: 1})
 }
 
 // small is a message that is read ahead.
@@ -117,11 +170,11 @@ func (s *Store) keepDocuments(ctx context.Context, docs []bson.Raw, fields store
 		if err != nil || m.Flags.Has(mail.Draft) || fresh(doc) == nil {
 			continue
 		}
-		d, err := s.described(ctx, doc, fields)
-		if err != nil {
-			return err
+		d, there := present(doc, fields)
+		s.caches.keepRow(m, d, there)
+		if fields&store.FieldBody == 0 {
+			continue
 		}
-		s.caches.keepRow(m, d, fields)
 		if _, ok := s.caches.contents.Get(m.contentKey()); ok || d.size > aheadContent {
 			continue
 		}

@@ -18,7 +18,7 @@ func (f *fetch) descending() bool { return f.q.Order == store.ByUIDDescending }
 
 // inOrder yields messages in the order of their UIDs: those that the caller knows from memory, as far as they are there.
 func (f *fetch) inOrder() error {
-	if f.q.Known == nil || f.q.Fields&(store.FieldMeta|store.FieldSignature) != 0 || f.q.ChangedSince != 0 {
+	if f.q.Known == nil || f.q.Fields&store.FieldMeta != 0 || f.q.ChangedSince != 0 {
 		return f.byUID(f.q.UIDs)
 	}
 	known := f.q.Known
@@ -29,8 +29,8 @@ func (f *fetch) inOrder() error {
 		known = slices.Clone(known)
 		slices.Reverse(known)
 	}
-	if f.q.Fields&store.FieldBody != 0 && f.q.Limit == 0 {
-		return f.knownBodies(known)
+	if f.q.Limit == 0 {
+		return f.knownAhead(known)
 	}
 	for chunk := range slices.Chunk(known, fetchRows) {
 		if err := f.knownChunk(chunk); err != nil {
@@ -82,6 +82,9 @@ func (f *fetch) giveHits(before mail.UID) error {
 		}
 		f.hits = f.hits[1:]
 		h.fill(&f.row)
+		if f.q.Fields&store.FieldSignature == 0 {
+			f.row.Signature = nil
+		}
 		f.row.Open = func() (store.Body, error) { return f.s.openCached(f, h) }
 		if err := f.yieldRow(); err != nil {
 			return err
@@ -97,7 +100,7 @@ func (h hit) fill(row *store.Row) {
 		UID: h.known.UID, ModSeq: h.known.ModSeq, Flags: h.known.Flags, InternalDate: time.UnixMilli(r.idate).UTC(), Size: r.size,
 		ID: mail.MessageID(r.id), EmailID: mail.EmailID(r.key.root), ThreadID: mail.ThreadID(r.thread),
 		Envelope: r.desc.envelope, BodyStructure: r.desc.bodyStructure, Tree: r.desc.tree, Summary: r.desc.summary,
-		Header: r.desc.header, PrefixLen: r.desc.prefixLen,
+		Header: r.desc.header, Signature: r.desc.signature, PrefixLen: r.desc.prefixLen,
 	}
 }
 

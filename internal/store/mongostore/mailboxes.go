@@ -358,9 +358,13 @@ func findAll(ctx context.Context, c *mongo.Collection, filter, fields, sort bson
 	return findSome(ctx, c, filter, fields, sort, 0)
 }
 
+// wholeBatch is how many documents of those that will all be in memory come in one answer. A server may do all of the work
+// of a query again to give the next ones.
+const wholeBatch = 10000
+
 // findSome is findAll of at most limit documents; 0 is no limit.
 func findSome(ctx context.Context, c *mongo.Collection, filter, fields, sort bson.D, limit int64) ([]bson.Raw, error) {
-	o := options.Find().SetLimit(limit)
+	o := options.Find().SetLimit(limit).SetBatchSize(wholeBatch)
 	if fields != nil {
 		o.SetProjection(fields)
 	}

@@ -103,15 +103,16 @@ func (p *prepared) own(files []*attached, edits []edit) bson.RawValue {
 	if len(p.prefix) > 0 {
 		dst = mimetree.AppendNumber(dst, keyPrefix, int64(len(p.prefix)))
 	}
-	dst = d.append(dst, p.prefixed.Header, p.prefix)
+	p.signature = search.Signature(d.signature).With(search.Fold(nil, p.prefix))
+	dst = d.append(dst, p.prefixed.Header, p.prefix, p.signature)
 	dst = appendKept(dst, files)
 	dst = appendEdits(dst, edits)
 	dst, _ = bsoncore.AppendDocumentEnd(dst, idx)
 	return bson.RawValue{Type: bson.TypeEmbeddedDocument, Value: dst}
 }
 
-// append appends what is said about the message, as far as there is room.
-func (d *description) append(dst []byte, header []string, prefix []byte) []byte {
+// append appends what is said about the message, with the signature of all of it, as far as there is room.
+func (d *description) append(dst []byte, header []string, prefix []byte, signature search.Signature) []byte {
 	room := maxDescribed
 	put := func(key string, b []byte) {
 		if room -= len(b); room >= 0 {
@@ -128,7 +129,7 @@ func (d *description) append(dst []byte, header []string, prefix []byte) []byte 
 	put(keySummary, d.summary)
 	put(keyBodyStructure, d.bodyStructure)
 	put(keyTree, d.tree)
-	put(keySignature, search.Signature(d.signature).With(search.Fold(nil, prefix)))
+	put(keySignature, signature)
 	return dst
 }
 

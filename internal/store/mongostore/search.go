@@ -79,7 +79,7 @@ func (f *finder) step(uids bson.E) (found []mail.UID, last mail.UID, err error) 
 			fields = append(fields, bson.E{Key: key, Value: 1})
 		}
 	}
-	cur, err := f.s.messages().Find(f.ctx, bson.D{{Key: "mailbox", Value: oid(f.mbox)}, uids},
+	cur, err := f.s.findUIDs(f.ctx, bson.D{{Key: "mailbox", Value: oid(f.mbox)}, uids},
 		options.Find().SetSort(bson.D{{Key: "uid", Value: 1}}).SetLimit(fetchRows).SetProjection(fields))
 	if err != nil {
 		return nil, 0, err
