@@ -17,31 +17,58 @@ func (s *Service) findCached(ctx context.Context, key boxKey, p *search.Program,
 	if p.Never() {
 		return nil, nil
 	}
-	rows, err := s.rows(ctx, key)
-	if err != nil {
-		return nil, err
-	}
-	return s.findIn(ctx, key, p, rows, facts)
+	sh := s.views.acquire(key)
+	defer s.views.release(sh)
+	return s.findShared(ctx, sh, p, facts, func(look func()) error {
+		if err := s.sync(ctx, sh); err != nil {
+			return err
+		}
+		sh.mu.Lock()
+		defer sh.mu.Unlock()
+		look()
+		return nil
+	})
 }
 
-// findIn searches rows. What the cache cannot decide is read.
-func (s *Service) findIn(ctx context.Context, key boxKey, p *search.Program, rows *snapshot, facts bool) ([]Hit, error) {
-	f := &cachedSearch{s: s, key: key, p: p, rows: rows}
-	if err := f.decideRows(ctx, facts); err != nil {
-		return nil, err
+// findShared searches a mailbox as it is when sync has looked at it, which calls look with sh.mu held. Mostly nothing has
+// happened there: so what can be found in memory is looked for while sync waits for the engine, and is found when the
+// rows are the same afterwards.
+func (s *Service) findShared(ctx context.Context, sh *shared, p *search.Program, facts bool, sync func(look func()) error) ([]Hit, error) {
+	ahead, done := s.searchAhead(sh, p, facts)
+	var rows snapshot
+	err := sync(func() { rows = sh.taken() })
+	if err != nil || ahead == nil {
+		<-done
+	} else if <-done; ahead.decided && ahead.rows.same(&rows) {
+		return ahead.finish(ctx)
 	}
-	if err := f.decideKept(); err != nil {
-		return nil, err
-	}
-	unknown, err := s.searchOpen(ctx, key, p, f.unknown)
 	if err != nil {
 		return nil, err
 	}
-	read, err := f.readOpen(ctx)
-	if err != nil {
+	f := &cachedSearch{s: s, key: sh.key, p: p, rows: &rows}
+	if err := f.decide(ctx, facts); err != nil {
 		return nil, err
 	}
-	return merge(f.found, unknown, read), nil
+	return f.finish(ctx)
+}
+
+// searchAhead begins a search of the rows as they are known, by what is in memory alone. It is over when done is closed;
+// there is none while nothing is known.
+func (s *Service) searchAhead(sh *shared, p *search.Program, facts bool) (f *cachedSearch, done chan struct{}) {
+	done = make(chan struct{})
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	if !sh.loaded {
+		close(done)
+		return nil, done
+	}
+	rows := sh.taken()
+	f = &cachedSearch{s: s, key: sh.key, p: p, rows: &rows, memory: true}
+	go func() {
+		defer close(done)
+		f.decided = f.decide(context.Background(), facts) == nil // if not, it is done again
+	}()
+	return f, done
 }
 
 // syncedFor is how long after the look at the mailbox that began a search another one is not needed to answer it.
@@ -53,12 +80,8 @@ func (v *View) Search(ctx context.Context, p *search.Program) ([]Found, error) {
 	if v.svc.cache == nil {
 		return v.svc.Search(ctx, v.sh.key.acct, v.sh.key.mbox, p)
 	}
-	var rows snapshot
 	began := time.Now()
-	if err := v.sync(ctx, func() { rows = v.sh.taken() }); err != nil {
-		return nil, err
-	}
-	hits, err := v.svc.findIn(ctx, v.sh.key, p, &rows, false)
+	hits, err := v.svc.findShared(ctx, v.sh, p, false, func(look func()) error { return v.sync(ctx, look) })
 	if err != nil {
 		return nil, err
 	}
@@ -68,25 +91,18 @@ func (v *View) Search(ctx context.Context, p *search.Program) ([]Found, error) {
 
 // snapshot is what the hot rows of a mailbox were at a moment.
 type snapshot struct {
-	epoch uint64
+	epoch  uint64
+	change uint64 // the number of the next change
 	*mail.HotRows
 }
 
 // taken must run with sh.mu held.
-func (sh *shared) taken() snapshot { return snapshot{sh.epoch, sh.rows.Snapshot()} }
-
-// rows returns the hot rows of a mailbox as they are now.
-func (s *Service) rows(ctx context.Context, key boxKey) (*snapshot, error) {
-	sh := s.views.acquire(key)
-	defer s.views.release(sh)
-	if err := s.sync(ctx, sh); err != nil {
-		return nil, err
-	}
-	sh.mu.Lock()
-	defer sh.mu.Unlock()
-	snap := sh.taken()
-	return &snap, nil
+func (sh *shared) taken() snapshot {
+	return snapshot{sh.epoch, sh.first + uint64(len(sh.log)), sh.rows.Snapshot()}
 }
+
+// same reports whether nothing has happened between two moments.
+func (s *snapshot) same(t *snapshot) bool { return s.epoch == t.epoch && s.change == t.change }
 
 // forget drops what is known of a mailbox that is gone.
 func (s *Service) forget(key boxKey) {
@@ -101,6 +117,8 @@ type cachedSearch struct {
 	p    *search.Program
 	rows *snapshot
 	box  *indexedBox
+	// memory says that nothing may be read, and decided that nothing more is open than what finish reads.
+	memory, decided bool
 
 	found   []Hit
 	open    []openMessage // what the rows leave open
@@ -112,6 +130,27 @@ type cachedSearch struct {
 type openMessage struct {
 	row mail.HotRow
 	msg *indexed
+}
+
+// decide decides what can be decided by the rows and by what the cache has.
+func (f *cachedSearch) decide(ctx context.Context, facts bool) error {
+	if err := f.decideRows(ctx, facts); err != nil {
+		return err
+	}
+	return f.decideKept()
+}
+
+// finish reads what the cache could not decide, and returns all that was found.
+func (f *cachedSearch) finish(ctx context.Context) ([]Hit, error) {
+	unknown, err := f.s.searchOpen(ctx, f.key, f.p, f.unknown)
+	if err != nil {
+		return nil, err
+	}
+	read, err := f.readOpen(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return merge(f.found, unknown, read), nil
 }
 
 // decideRows decides what can be decided by the rows, and finds the rest in the cache. With facts it finds all that match
@@ -135,7 +174,7 @@ func (f *cachedSearch) decideRows(ctx context.Context, facts bool) error {
 	}
 	f.open = make([]openMessage, 0, len(wanted))
 	f.box = f.s.cache.box(f.key, f.rows.epoch)
-	known, err := f.s.load(ctx, f.box, f.rows, wanted)
+	known, err := f.known(ctx, wanted)
 	if err != nil {
 		return err
 	}
@@ -156,6 +195,18 @@ func (f *cachedSearch) decideRows(ctx context.Context, facts bool) error {
 	return nil
 }
 
+// known returns what is known of the mailbox, which is all that is wanted as far as there is room for it.
+func (f *cachedSearch) known(ctx context.Context, wanted []int) ([]*indexed, error) {
+	if !f.memory {
+		return f.s.load(ctx, f.box, f.rows, wanted)
+	}
+	known, full := f.s.cache.messages(f.box)
+	if len(notValid(known, f.rows, wanted, full)) > 0 {
+		return nil, errNotKept
+	}
+	return known, nil
+}
+
 func (f *cachedSearch) hit(row *mail.HotRow, m *indexed) Hit {
 	return Hit{Mailbox: f.key.mbox, UID: row.UID, ModSeq: row.ModSeq, Flags: row.Flags, ID: m.id, Thread: m.thread, InternalDate: m.date}
 }
@@ -168,7 +219,7 @@ func (f *cachedSearch) decideKept() error {
 		d = keptDocument{msg: o.msg, rec: search.Record{
 			UID: o.row.UID, ModSeq: o.row.ModSeq, Flags: o.row.Flags, Size: o.msg.size, InternalDate: o.msg.date, EmailID: o.msg.email,
 		}}
-		switch ok, err := f.decide(&d, may); {
+		switch ok, err := f.decideMessage(&d, may); {
 		case errors.Is(err, errNotKept):
 			f.read = append(f.read, o)
 		case err != nil:
@@ -180,7 +231,7 @@ func (f *cachedSearch) decideKept() error {
 	return nil
 }
 
-func (f *cachedSearch) decide(d *keptDocument, may func(search.Needle) bool) (bool, error) {
+func (f *cachedSearch) decideMessage(d *keptDocument, may func(search.Needle) bool) (bool, error) {
 	if result := f.p.Indexed(&d.rec, may); result != search.Unknown {
 		return result == search.Yes, nil
 	}
