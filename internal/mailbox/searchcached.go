@@ -37,13 +37,12 @@ func (s *Service) findShared(ctx context.Context, sh *shared, p *search.Program,
 	ahead, done := s.searchAhead(sh, p, facts)
 	var rows snapshot
 	err := sync(func() { rows = sh.taken() })
-	if err != nil || ahead == nil {
-		<-done
-	} else if <-done; ahead.decided && ahead.rows.same(&rows) {
-		return ahead.finish(ctx)
-	}
+	<-done
 	if err != nil {
 		return nil, err
+	}
+	if ahead != nil && ahead.decided && ahead.rows.same(&rows) {
+		return ahead.finish(ctx)
 	}
 	f := &cachedSearch{s: s, key: sh.key, p: p, rows: &rows}
 	if err := f.decide(ctx, facts); err != nil {
