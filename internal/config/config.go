@@ -65,6 +65,7 @@ type DBs struct {
 	WorkerID  string   `toml:"workerId" doc:"name of this node among those that are told of changes; empty: the host name. The number of the process is appended"`
 	MaxPool   int      `toml:"maxPool" range:"1..10000" doc:"connections to each MongoDB server; Redis has poolSize in its table"`
 	Timeout   Duration `toml:"timeout" range:"1s..5m" doc:"time for an operation on MongoDB, repetitions included"`
+	DeadAfter Duration `toml:"deadAfter" range:"0s..1h" doc:"silence after which another node is taken for dead, and what it was doing is settled; more than three times timeout and lease; 0: six times timeout, at least 1m"`
 	Lease     Duration `toml:"lease" range:"500ms..5m" doc:"time in which a message must be stored after its UID was taken; others wait that long for it"`
 	StartWait Duration `toml:"startWait" range:"0s..24h" doc:"how long the start waits for MongoDB and Redis to answer"`
 
@@ -87,7 +88,7 @@ type Attachments struct {
 // Tasks are what a node of a cluster does in the background. The embedded engine does what
 // it needs by itself.
 type Tasks struct {
-	Enabled  bool     `toml:"enabled" doc:"on a node of a cluster: remove mail that has expired or was archived long enough, attachments that no message has, and the mail of deleted users; a lock makes sure that one node does it at a time"`
+	Enabled  bool     `toml:"enabled" doc:"on a node of a cluster: remove mail that has expired or was archived long enough, attachments that no message has, and the mail of deleted users, and date the messages of a mailbox anew whose retention has changed; a lock makes sure that one node does it at a time"`
 	Interval Duration `toml:"interval" range:"1s..24h" doc:"time between two rounds"`
 }
 

@@ -4,6 +4,7 @@ import (
 	"maps"
 	"regexp"
 	"strings"
+	"time"
 )
 
 // Cluster reports whether the configuration is that of a node of a cluster.
@@ -20,6 +21,9 @@ func (p *check) databases(c *Config) {
 	}
 	if c.Cluster() && !strings.HasPrefix(d.Mongo, "mongodb://") && !strings.HasPrefix(d.Mongo, "mongodb+srv://") {
 		p.bad("dbs.mongo", "this needs a URL such as \"mongodb://127.0.0.1:27017/wildduck\"")
+	}
+	if least := 3*d.Timeout + d.Lease; d.DeadAfter != 0 && d.DeadAfter <= least {
+		p.bad("dbs.deadAfter", "a node that waits for MongoDB would be taken for dead: this needs more than three times timeout and lease, %s; or 0 for six times timeout, at least 1m", time.Duration(least))
 	}
 	if c.Attachments.Bucket == "" {
 		p.bad("attachments.bucket", "a name is needed")

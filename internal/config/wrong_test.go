@@ -82,6 +82,8 @@ func TestErrorsNameFileLineAndWhatIsAllowed(t *testing.T) {
 		{"[dbs]\nmongo = \"127.0.0.1\"\nredis = \"redis://127.0.0.1\"\n", "", []string{"mallard.toml:2: dbs.mongo: this needs a URL"}},
 		{"[dbs]\nmongo = \"mongodb://a:[redacted]@127.0.0.1/x\"\nredis = \"redis://127.0.0.1\"\n", "", []string{"mallard.toml:2: dbs.mongo: [redacted] stands for a secret"}},
 		{"[dbs]\nmongo = \"mongodb://127.0.0.1/x\"\nredis = {host = \"a\", password = \"[redacted]\"}\n", "", []string{"mallard.toml:3: dbs.redis: [redacted] stands for a secret"}},
+		{"[dbs]\ndeadAfter = \"33s\"\n", "", []string{"mallard.toml:2: dbs.deadAfter: a node that waits for MongoDB", "33s"}},
+		{"[dbs]\ndeadAfter = \"34s\"\nlease = \"5s\"\n", "", []string{"mallard.toml:2: dbs.deadAfter", "35s"}},
 		{"[dbs]\nqueued = 1\n", "", []string{"mallard.toml:2: \"dbs.queued\" is a key of WildDuck"}},
 		{"[dbs]\nMongo = \"x\"\n", "", []string{"mallard.toml:2: unknown key \"dbs.Mongo\" in [dbs]", "mongo, redis"}},
 		{"[attachments]\ntype = \"s3\"\n", "", []string{"mallard.toml:2: attachments.type", "gridstore"}},

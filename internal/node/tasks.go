@@ -22,18 +22,26 @@ func (n *Node) serveTasks(ctx context.Context) {
 		return
 	}
 	interval := time.Duration(n.cfg.Tasks.Interval)
-	for wait := min(firstTask, interval); ; wait = interval {
+	redate := task{"date the messages of mailboxes anew whose retention has changed", n.cluster.mongo.Redate}
+	next := time.NewTimer(min(firstTask, interval))
+	defer next.Stop()
+	for {
 		select {
 		case <-ctx.Done():
 			return
-		case <-time.After(wait):
+		case <-n.cluster.mongo.TaskMade():
+			n.runTask(ctx, redate)
+			continue
+		case <-next.C:
 		}
 		for _, t := range []task{
+			redate, // before what has expired by the new dates goes
 			{"remove expired mail and attachments that no message has", n.maintain},
 			{"remove the mail of deleted accounts", n.cluster.mongo.ReclaimAccounts},
 		} {
 			n.runTask(ctx, t)
 		}
+		next.Reset(interval)
 	}
 }
 

@@ -52,8 +52,9 @@ var names = new(atomic.Int64)
 // for more than WildDuck does.
 func onlyWildDuck() bool { return os.Getenv("MALLARD_E2E_WILDDUCK") == "1" }
 
-// start starts both nodes on an empty database. Options of the two are given as the contract's [dbs] has them.
-func start(t *testing.T, o servers.WildDuckOptions) *env {
+// start starts both nodes on an empty database. Options of the two are given as the contract's [dbs] has them, extra is more
+// of Mallard's configuration.
+func start(t *testing.T, o servers.WildDuckOptions, extra ...string) *env {
 	t.Helper()
 	e := &env{mongoURL: servers.SharedMongo(t) + fmt.Sprintf("interop_%d_%d", os.Getpid(), names.Add(1))}
 	r := servers.StartRedis(t, servers.RedisOptions{Password: "interop-secret"}) // its own: channels know no databases
@@ -67,7 +68,7 @@ func start(t *testing.T, o servers.WildDuckOptions) *env {
 		e.mallard = wildduckNode("second WildDuck", servers.StartWildDuck(t, o))
 		return e
 	}
-	s := harness.Start(t, harness.Options{DBs: dbs(o), Extra: secret})
+	s := harness.Start(t, harness.Options{DBs: dbs(o), Extra: secret + strings.Join(extra, "")})
 	e.mallard = &node{name: "Mallard", api: s.API, imap: s.IMAP, lmtp: s.LMTP}
 	return e
 }

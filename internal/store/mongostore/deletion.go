@@ -13,18 +13,8 @@ import (
 	"mallard/internal/mail"
 )
 
-// colTasks are the tasks of all nodes.
-const colTasks = "tasks"
-
-// taskUserDelete is the task that removes what a deleted account leaves behind.
-const taskUserDelete = "user-delete"
-
-const (
-	// taskLease is how long a task belongs to who claimed it.
-	taskLease = time.Hour
-	// deletedMail is how long the mail of a deleted account is kept when nobody said how long.
-	deletedMail = 14 * 24 * time.Hour
-)
+// deletedMail is how long the mail of a deleted account is kept when nobody said how long.
+const deletedMail = 14 * 24 * time.Hour
 
 // keyKeepUntil is a member of memberMallard in deletedusers: until when the mail is kept, the epoch for not at all.
 const keyKeepUntil = "keepUntil"
@@ -173,7 +163,7 @@ func (s *Store) delayTask(ctx context.Context, id bson.ObjectID, until time.Time
 	now := stored(s.o.Now())
 	self := bson.D{{Key: "task", Value: taskUserDelete}, {Key: "data.user", Value: id}, {Key: "locked", Value: true}}
 	return writeAgain("store the task of the deletion", func() error {
-		_, err := s.db.main.Collection(colTasks).UpdateOne(ctx, self, bson.D{
+		_, err := s.tasks().UpdateOne(ctx, self, bson.D{
 			{Key: "$set", Value: bson.D{{Key: "lockedUntil", Value: stored(until)}}},
 			{Key: "$setOnInsert", Value: bson.D{{Key: "created", Value: now}, {Key: "status", Value: "delayed"}}},
 		}, options.UpdateOne().SetUpsert(true))
@@ -191,7 +181,7 @@ func (s *Store) changeDeletion(ctx context.Context, id bson.ObjectID, keepUntil 
 	}
 	if res.MatchedCount == 0 {
 		// WildDuck's, or done: only a task that waits can be changed.
-		n, err := s.db.main.Collection(colTasks).CountDocuments(ctx, bson.D{{Key: "task", Value: taskUserDelete}, {Key: "data.user", Value: id}, {Key: "locked", Value: true}})
+		n, err := s.tasks().CountDocuments(ctx, bson.D{{Key: "task", Value: taskUserDelete}, {Key: "data.user", Value: id}, {Key: "locked", Value: true}})
 		if err != nil || n == 0 {
 			return readError("look for the task of the deletion", err)
 		}
@@ -222,7 +212,7 @@ func (s *Store) reclaimNow(ctx context.Context, id bson.ObjectID) error {
 			return writeError("remove "+name, err)
 		}
 	}
-	if _, err := s.db.main.Collection(colTasks).DeleteMany(ctx, bson.D{{Key: "task", Value: taskUserDelete}, {Key: "data.user", Value: id}}); err != nil {
+	if _, err := s.tasks().DeleteMany(ctx, bson.D{{Key: "task", Value: taskUserDelete}, {Key: "data.user", Value: id}}); err != nil {
 		return writeError("remove the task of the deletion", err)
 	}
 	_, err := s.deletedUsers().DeleteOne(ctx, bson.D{{Key: "_id", Value: id}})
@@ -297,7 +287,7 @@ func (s *Store) ReclaimAccounts(ctx context.Context) (int, error) {
 	}
 	n := 0
 	for ctx.Err() == nil {
-		task, err := s.claimDeletion(ctx)
+		task, err := s.claimTask(ctx, taskUserDelete, nil)
 		if task == nil || err != nil {
 			return n, err
 		}
@@ -354,7 +344,7 @@ func (s *Store) completeDeletion(ctx context.Context, row bson.Raw) error {
 	if err != nil || n > 0 {
 		return readError("look for the account", err) // it was not deleted, or it was restored
 	}
-	n, err = s.db.main.Collection(colTasks).CountDocuments(ctx, bson.D{{Key: "task", Value: taskUserDelete}, {Key: "data.user", Value: id}})
+	n, err = s.tasks().CountDocuments(ctx, bson.D{{Key: "task", Value: taskUserDelete}, {Key: "data.user", Value: id}})
 	if err != nil || n > 0 {
 		return readError("look for the task of the deletion", err)
 	}
@@ -369,40 +359,18 @@ func (s *Store) completeDeletion(ctx context.Context, row bson.Raw) error {
 	return s.afterDeletion(ctx, id, until)
 }
 
-// claimDeletion takes a task of deletion that is free or was left by a node that died.
-func (s *Store) claimDeletion(ctx context.Context) (bson.Raw, error) {
-	now := s.o.Now()
-	lock := newID[mail.MessageID](s)
-	filter := bson.D{{Key: "task", Value: taskUserDelete}, {Key: "$or", Value: bson.A{
-		bson.D{{Key: "locked", Value: false}},
-		bson.D{{Key: "locked", Value: bson.D{{Key: "$ne", Value: false}}}, {Key: "lockedUntil", Value: bson.D{{Key: "$lt", Value: stored(now)}}}},
-	}}}
-	task, err := s.db.main.Collection(colTasks).FindOneAndUpdate(ctx, filter, bson.D{
-		{Key: "$set", Value: bson.D{
-			{Key: "locked", Value: bson.Binary{Data: lock[:]}}, {Key: "lockedUntil", Value: stored(now.Add(taskLease))},
-			{Key: "status", Value: "active"}, {Key: "runStart", Value: stored(now)},
-		}},
-		{Key: "$inc", Value: bson.D{{Key: "runCount", Value: int32(1)}}},
-	}, options.FindOneAndUpdate().SetReturnDocument(options.After)).Raw()
-	if errors.Is(err, mongo.ErrNoDocuments) {
-		return nil, nil
-	}
-	return task, readError("claim a task", err)
-}
-
 // runDeletion does a task that was claimed and removes it.
-func (s *Store) runDeletion(ctx context.Context, task bson.Raw) error {
-	id, ok := task.Lookup("data", "user").ObjectIDOK()
+func (s *Store) runDeletion(ctx context.Context, c *claim) error {
+	id, ok := c.data.Lookup("user").ObjectIDOK()
 	if !ok {
-		id, ok = task.Lookup("user").ObjectIDOK() // as it once was
+		id, ok = c.doc.Lookup("user").ObjectIDOK() // as it once was
 	}
 	if ok {
 		if err := s.reclaimTask(ctx, id); err != nil {
 			return err
 		}
 	}
-	_, err := s.db.main.Collection(colTasks).DeleteOne(ctx, bson.D{{Key: "_id", Value: task.Lookup("_id")}, {Key: "locked", Value: task.Lookup("locked")}})
-	return writeError("remove the task", err)
+	return c.done(ctx)
 }
 
 // reclaimTask does nothing for an account that is there: it was restored.

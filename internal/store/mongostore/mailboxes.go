@@ -257,6 +257,9 @@ func (s *Store) UpdateMailbox(ctx context.Context, acct mail.AccountID, id mail.
 			return nil, writeError("change the mailbox", err)
 		}
 		if now != nil {
+			if before.Retention != after.Retention {
+				s.queueRedating(context.WithoutCancel(ctx), acct, id, integer(now.Lookup("retentionCounter")))
+			}
 			return s.wholeMailbox(ctx, acct, now)
 		}
 	}
@@ -330,9 +333,12 @@ func (s *Store) DeleteMailbox(ctx context.Context, acct mail.AccountID, id mail.
 	return s.emptyDeleted(ctx, acct, id)
 }
 
+// deletedMailbox is how long ago the messages of a deleted mailbox expired, by the mark that they get.
+const deletedMailbox = 24 * time.Hour
+
 // emptyDeleted does what is left when a mailbox is gone: its filters, and its messages.
 func (s *Store) emptyDeleted(ctx context.Context, acct mail.AccountID, id mail.MailboxID) error {
-	past := float64(s.o.Now().Add(-24 * time.Hour).UnixMilli())
+	past := float64(s.o.Now().Add(-deletedMailbox).UnixMilli())
 	err := s.again(ctx, func(ctx context.Context) error {
 		_, err := s.messages().UpdateMany(ctx, bson.D{{Key: "mailbox", Value: oid(id)}},
 			bson.D{{Key: "$set", Value: bson.D{{Key: "exp", Value: true}, {Key: "rdate", Value: past}}}})

@@ -34,8 +34,9 @@ type Options struct {
 	// it goes past; 3 s when zero. Messages that come after another one is stored are seen at most that much later when its
 	// writer dies.
 	Lease time.Duration
-	// Dead is how long a node may be silent before the others take it for dead and settle what it has left; 1 min when zero.
-	// It is longer than a charge to a quota and a change of a mailbox take.
+	// Dead is how long a node may be silent before the others take it for dead and settle what it has left; six times Timeout
+	// and at least 1 min when zero. It is longer than a charge to a quota and a change of a mailbox take. Of two nodes that
+	// differ in it the longer one counts.
 	Dead time.Duration
 	// Wait is how long Open waits for the databases; it tries once when zero.
 	Wait time.Duration
@@ -107,7 +108,7 @@ func (o *Options) setDefaults() {
 		o.Lease = 3 * time.Second
 	}
 	if o.Dead == 0 {
-		o.Dead = time.Minute
+		o.Dead = max(time.Minute, 6*o.Timeout)
 	}
 	if o.DescriptionCache == 0 {
 		o.DescriptionCache = 16 << 20

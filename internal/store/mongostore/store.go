@@ -57,6 +57,9 @@ type Store struct {
 	ledger ledger
 	pulse  pulse
 
+	// taskMade says that there is a task that Redate does.
+	taskMade chan struct{}
+
 	// hook is called between the writes of a change; tests interrupt it there.
 	hook func(step string) error
 }
@@ -88,7 +91,7 @@ func Open(ctx context.Context, o Options) (_ *Store, err error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{o: o, ids: ids, caches: newCaches(&o), seed: maphash.MakeSeed()}
+	s := &Store{o: o, ids: ids, caches: newCaches(&o), seed: maphash.MakeSeed(), taskMade: make(chan struct{}, 1)}
 	s.ledger.init()
 	s.closing, s.stop = context.WithCancel(context.WithoutCancel(ctx))
 	s.tracks.init()
