@@ -51,6 +51,7 @@ type Store struct {
 	ReadAhead      int      `toml:"readAhead" range:"-1..256" doc:"answers with many messages for which another processor reads ahead, at the same time; 0: half as many as there are processors, -1: none"`
 	MinFreeMB      int      `toml:"minFreeMB" range:"0..1048576" doc:"MiB of the disk that stay free: below it messages are refused, below a quarter of it all changes; 0: no limit"`
 	FlagDelay      Duration `toml:"flagDelay" range:"1ms..1s" doc:"how long a change of flags may wait for the disk"`
+	SyncDelay      Duration `toml:"syncDelay" range:"0s..10ms" doc:"while several messages wait for each flush of the log: how long after one flush the next begins at the earliest, so that it serves more of them; 0: at once"`
 	JournalAge     Duration `toml:"journalAge" range:"1h..8760h" doc:"how long it is kept at least which messages changed and went, for clients and event streams that come back"`
 	ThreadAge      Duration `toml:"threadAge" range:"24h..87600h" doc:"how long a conversation is remembered after its last message"`
 }
@@ -266,7 +267,7 @@ func Default() *Config {
 		ShutdownTimeout: Duration(5 * time.Second), ProxyTimeout: Duration(5 * time.Second),
 		Store: Store{
 			Path: "mallard-data", MemTableMB: 16, SpoolMB: 1, MailboxCacheMB: 32, CachedAccounts: 10000, MinFreeMB: 128,
-			FlagDelay: Duration(200 * time.Millisecond), JournalAge: Duration(12 * time.Hour), ThreadAge: Duration(180 * 24 * time.Hour),
+			FlagDelay: Duration(200 * time.Millisecond), SyncDelay: Duration(300 * time.Microsecond), JournalAge: Duration(12 * time.Hour), ThreadAge: Duration(180 * 24 * time.Hour),
 		},
 		DBs: DBs{
 			Redis: "", Sender: "zone-mta", MaxPool: 100, Timeout: Duration(10 * time.Second), Lease: Duration(3 * time.Second),

@@ -20,7 +20,7 @@ func openEmbedded(ctx context.Context, cfg *config.Config, o Options) (*pebblest
 		Dir: dir, Logger: o.Log, ReadOnly: o.ReadOnly,
 		CacheSize: cacheSize(int64(cfg.Store.CacheMB)<<20, machineMemory()), MemTableSize: int64(cfg.Store.MemTableMB) << 20,
 		CachedAccounts: cfg.Store.CachedAccounts, Compactions: cfg.Store.Compactions, Helpers: cfg.Store.ReadAhead, MinFree: offWhenZero(int64(cfg.Store.MinFreeMB) << 20),
-		FlagDelay: time.Duration(cfg.Store.FlagDelay), JournalAge: time.Duration(cfg.Store.JournalAge), ThreadAge: time.Duration(cfg.Store.ThreadAge),
+		FlagDelay: time.Duration(cfg.Store.FlagDelay), SyncDelay: offWhenZero(time.Duration(cfg.Store.SyncDelay)), JournalAge: time.Duration(cfg.Store.JournalAge), ThreadAge: time.Duration(cfg.Store.ThreadAge),
 	})
 	if err != nil {
 		return nil, err // it says what was opened where

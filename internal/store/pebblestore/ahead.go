@@ -26,6 +26,9 @@ const (
 	// aheadSkip is how far in front of the Fetch the goroutine begins, and begins again
 	// when it has been caught up: what is nearer the Fetch reads itself, meanwhile.
 	aheadSkip = 12
+	// aheadNear is how near the Fetch may come until it has caught up. If the goroutine
+	// went on with the next message, the Fetch would wait for it at each block from then on.
+	aheadNear = 4
 	// aheadMost is by how many messages the goroutine is ahead at most, and aheadBodies
 	// when it reads their content, too.
 	aheadMost, aheadBodies = 256, 64
@@ -167,9 +170,7 @@ func (a *ahead) run(prefix []byte, set mail.UIDSet, from mail.UID) {
 				return
 			}
 			v := a.visited.Load()
-			if at <= v+1 { // it has caught up
-				begin = v + aheadSkip
-			}
+			begin = beginAhead(begin, at, v)
 			if at%aheadAfter == 0 {
 				a.found.drop(v)
 			}
@@ -182,6 +183,15 @@ func (a *ahead) run(prefix []byte, set mail.UIDSet, from mail.UID) {
 			return
 		}
 	}
+}
+
+// beginAhead is the position from which messages are read, when the goroutine has come to
+// a position and the Fetch has done with so many.
+func beginAhead(begin, at, visited int64) int64 {
+	if at >= begin && at <= visited+aheadNear {
+		return visited + aheadSkip
+	}
+	return begin
 }
 
 // keepDistance waits until the message at a position is not too far ahead of the Fetch.

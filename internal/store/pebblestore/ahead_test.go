@@ -108,3 +108,20 @@ func TestNobodyReadsAhead(t *testing.T) {
 		t.Errorf("%d helpers for what is in the cache", n)
 	}
 }
+
+// Who reads ahead leaves the messages in front of the Fetch to it when it is caught up,
+// and does not do so again on its way to where it goes on.
+func TestBeginAhead(t *testing.T) {
+	for _, c := range []struct{ begin, at, visited, want int64 }{
+		{12, 1, 0, 12},                           // on its way to the first message
+		{12, 40, 8, 12},                          // far ahead
+		{12, 40, 39 - aheadNear, 12},             // not caught up
+		{12, 40, 38, 38 + aheadSkip},             // the next message is the one that the Fetch comes to next
+		{12, 40, 40, 40 + aheadSkip},             // passed
+		{38 + aheadSkip, 41, 40, 38 + aheadSkip}, // on its way again
+	} {
+		if got := beginAhead(c.begin, c.at, c.visited); got != c.want {
+			t.Errorf("begin %d, at %d, the Fetch has done with %d: %d, not %d", c.begin, c.at, c.visited, got, c.want)
+		}
+	}
+}

@@ -99,6 +99,7 @@ func (s *Store) databaseOptions() *pebble.Options {
 		MaxOpenFiles:                2000,
 		BytesPerSync:                1 << 20,
 		WALBytesPerSync:             1 << 20,
+		WALMinSyncInterval:          func() time.Duration { return s.pace.pause(s.opt.SyncDelay) },
 		FlushDelayDeleteRange:       30 * time.Second,
 		FormatMajorVersion:          pebble.FormatValueSeparation,
 		CompactionConcurrencyRange:  func() (int, int) { return 1, compactions },

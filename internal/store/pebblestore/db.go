@@ -136,6 +136,7 @@ func (s *Store) apply(b *pebble.Batch, o *pebble.WriteOptions) (err error) {
 	}()
 	size := b.Len() // the batch may be used again as soon as it is applied
 	if o.Sync {
+		s.pace.changes.Add(1)
 		err = s.db.ApplyNoSyncWait(b, o)
 	} else {
 		err = s.db.Apply(b, o)

@@ -44,6 +44,7 @@ type Store struct {
 	counts    directoryCounts
 
 	logged  atomic.Int64 // octets applied since the last flush that the store asked for
+	pace    syncPace
 	running atomic.Int64
 	closed  atomic.Bool
 	idle    chan struct{} // has a value when running became zero after closed was set

@@ -50,6 +50,10 @@ type Options struct {
 	// FlagDelay is how long a change of flags may wait for the disk, at most one
 	// second. Default 200 ms.
 	FlagDelay time.Duration
+	// SyncDelay is how long after a flush of the log the next one begins at the earliest,
+	// while several changes wait for each flush, at most 10 ms. Default 300 µs. Negative:
+	// no delay.
+	SyncDelay time.Duration
 	// JournalAge is how long entries of the journal are kept at least. Default 12 h.
 	JournalAge time.Duration
 	// ThreadAge is how long a conversation is remembered after its last message
@@ -94,6 +98,7 @@ func (o Options) withDefaults() (Options, error) {
 	setDefault(&o.Compactions, max(1, runtime.GOMAXPROCS(0)/2))
 	setDefault(&o.MinFree, 128<<20)
 	setDefault(&o.FlagDelay, 200*time.Millisecond)
+	setDefault(&o.SyncDelay, 300*time.Microsecond)
 	setDefault(&o.JournalAge, 12*time.Hour)
 	setDefault(&o.ThreadAge, 180*24*time.Hour)
 	setDefault(&o.SweepInterval, 15*time.Second)
@@ -117,6 +122,7 @@ func (o Options) validate() error {
 	check(o.CachedAccounts > 0, "CachedAccounts is %d, at least 1 is needed", o.CachedAccounts)
 	check(o.Compactions > 0, "Compactions is %d, at least 1 is needed", o.Compactions)
 	check(o.FlagDelay > 0 && o.FlagDelay <= time.Second, "FlagDelay is %v, allowed is up to 1 s", o.FlagDelay)
+	check(o.SyncDelay <= 10*time.Millisecond, "SyncDelay is %v, allowed is up to 10 ms", o.SyncDelay)
 	check(o.JournalAge >= time.Hour, "JournalAge is %v, at least 1 h is needed", o.JournalAge)
 	check(o.ThreadAge > 0, "ThreadAge is %v", o.ThreadAge)
 	check(o.SweepInterval > 0, "SweepInterval is %v", o.SweepInterval)
