@@ -33,7 +33,7 @@ func TestSyncPace(t *testing.T) {
 // Those who store messages at the same time share flushes of the log; one alone has a
 // flush for each message, and does not wait for others.
 func TestFlushTogether(t *testing.T) {
-	const delay, messages = 20 * time.Millisecond, 320
+	const delay, messages = 10 * time.Millisecond, 320
 	for _, writers := range []int{1, 16} {
 		var flushes atomic.Int64
 		fs := errorfs.Wrap(vfs.NewMem(), errorfs.InjectorFunc(func(op errorfs.Op) error {
@@ -44,7 +44,12 @@ func TestFlushTogether(t *testing.T) {
 			return nil
 		}))
 		r := newRig(t, fs)
-		r.s.opt.SyncDelay = delay
+		r.close()
+		o := options(fs)
+		o.SyncDelay = delay
+		var err error
+		r.s, err = Open(r.ctx, o)
+		r.must(err)
 		before, start := flushes.Load(), time.Now()
 		var wg sync.WaitGroup
 		for w := range writers {
