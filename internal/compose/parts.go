@@ -9,6 +9,7 @@ import (
 	"path"
 	"regexp"
 	"strings"
+	"sync"
 )
 
 // part is a node of the message that is made.
@@ -96,14 +97,17 @@ func nameParam(filename string) string {
 	return param("name", filename)
 }
 
-var mediaPattern = regexp.MustCompile(`^[A-Za-z0-9!#$&^_.+-]{1,127}/[A-Za-z0-9!#$&^_.+-]{1,127}$`)
+// mediaPattern is large, and many programs never need it.
+var mediaPattern = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`^[A-Za-z0-9!#$&^_.+-]{1,127}/[A-Za-z0-9!#$&^_.+-]{1,127}$`)
+})
 
 // mediaType is the type that was given, or one that the file name suggests. A
 // multipart would promise a structure that the content may not have.
 func mediaType(a *Attachment) string {
 	given, rest, _ := strings.Cut(a.ContentType, ";")
 	given = strings.ToLower(strings.TrimSpace(given))
-	if !mediaPattern.MatchString(given) || strings.HasPrefix(given, "multipart/") {
+	if !mediaPattern().MatchString(given) || strings.HasPrefix(given, "multipart/") {
 		guess, _, err := mime.ParseMediaType(mime.TypeByExtension(strings.ToLower(path.Ext(a.Filename))))
 		if err != nil {
 			guess = "application/octet-stream"
@@ -272,8 +276,10 @@ func (c *composer) base64(content []byte) {
 	c.write(string(buf))
 }
 
-// dataURI finds images in the HTML itself.
-var dataURI = regexp.MustCompile(`(?i)(<img\b[^>]*?\bsrc\s*=\s*["'])(data:(image/[a-z0-9.+-]{1,60})[^,"']{0,200},)([^"']*)(["'])`)
+// dataURI finds images in the HTML itself. It is as large.
+var dataURI = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`(?i)(<img\b[^>]*?\bsrc\s*=\s*["'])(data:(image/[a-z0-9.+-]{1,60})[^,"']{0,200},)([^"']*)(["'])`)
+})
 
 // maxDataURIs is the greatest number of images that become attachments.
 const maxDataURIs = 500
@@ -281,8 +287,8 @@ const maxDataURIs = 500
 // embedDataURIs makes attachments of the images in data: URIs.
 func embedDataURIs(source string) (string, []Attachment) {
 	var images []Attachment
-	out := dataURI.ReplaceAllStringFunc(source, func(m string) string {
-		g := dataURI.FindStringSubmatch(m)
+	out := dataURI().ReplaceAllStringFunc(source, func(m string) string {
+		g := dataURI().FindStringSubmatch(m)
 		if len(images) >= maxDataURIs || !strings.Contains(strings.ToLower(g[2]), ";base64,") {
 			return m
 		}

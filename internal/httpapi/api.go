@@ -102,7 +102,7 @@ type API struct {
 	large   chan struct{} // one slot for each large body in memory
 	streams chan struct{} // one slot for each event stream
 	ids     *mail.IDGenerator
-	openapi []byte
+	openapi func() ([]byte, error) // the document, which is made when it is first asked for
 
 	closing   chan struct{}
 	closeOnce sync.Once
@@ -128,11 +128,7 @@ func New(opt Options) (*API, error) {
 	for _, r := range a.routes {
 		a.router.add(r)
 	}
-	doc, err := encodeJSON(a.document())
-	if err != nil {
-		return nil, fmt.Errorf("build the OpenAPI document: %w", err)
-	}
-	a.openapi = doc
+	a.openapi = sync.OnceValues(func() ([]byte, error) { return encodeJSON(a.document()) })
 	return a, nil
 }
 

@@ -48,6 +48,10 @@ func (a *API) getHealth(ctx context.Context, c *call, _ *noParams) (healthReply,
 }
 
 func (a *API) getOpenAPI(_ context.Context, c *call, _ *noParams) (streamed, error) {
-	writeBytes(c.w, http.StatusOK, typePlainJSON, a.openapi)
+	doc, err := a.openapi()
+	if err != nil {
+		return streamed{}, fmt.Errorf("build the OpenAPI document: %w", err)
+	}
+	writeBytes(c.w, http.StatusOK, typePlainJSON, doc)
 	return streamed{}, nil
 }

@@ -7,6 +7,7 @@ import (
 	"strconv"
 
 	"mallard/internal/imap/imapwire"
+	"mallard/internal/netserve"
 )
 
 // capability is one entry of the capability table.
@@ -19,7 +20,7 @@ type capability struct {
 // capabilityTable is everything that the server can do, in the order in which it
 // is told.
 func capabilityTable() []capability {
-	loggedOut := func(s *session) bool { return s.acct == nil }
+	loggedOut := func(s *session) bool { return !s.loggedIn() }
 	return []capability{
 		{"IMAP4rev1", nil},
 		{"LITERAL+", nil},      // RFC 7888
@@ -71,8 +72,8 @@ func (s *session) secured() bool {
 	if !s.srv.o.Secured {
 		return false
 	}
-	if c, ok := s.conn.(interface{ Plain() bool }); ok {
-		return !c.Plain()
+	if plain, told := netserve.Plain(s.conn); told {
+		return !plain
 	}
 	return !s.srv.o.Proxied
 }

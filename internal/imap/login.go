@@ -98,9 +98,7 @@ func (s *session) login(ctx context.Context, cmd *imapwire.Command, username, pa
 		release()
 		return err
 	}
-	s.mu.Lock()
-	s.acct = acct
-	s.mu.Unlock()
+	s.acct = owner{acct.ID, strings.Clone(acct.Username), acct.Retention}
 	s.release, s.events = release, events
 	events.OnReady(s.wake)
 	s.r.SetLimits(s.limits())

@@ -161,12 +161,22 @@ func notYet() []string {
 // ends, the command that is being carried out is finished, within Grace, and the
 // client is told good-bye.
 func (s *Server) Serve(ctx context.Context, c net.Conn) {
-	work, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	defer cancel()
 	ses := newSession(s, c)
 	ses.greet()
+	stop := context.AfterFunc(ctx, ses.interrupt)
+	defer stop()
+	defer ses.end()
+	for !ses.done {
+		netserve.Aside(func() { s.work(ctx, ses) })
+		ses.await()
+	}
+}
+
+// work lets a session do what there is to do. When ctx ends, it has Grace.
+func (s *Server) work(ctx context.Context, ses *session) {
+	work, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
 	stop := context.AfterFunc(ctx, func() {
-		ses.interrupt()
 		select {
 		case <-time.After(s.o.Grace):
 			cancel()
@@ -174,9 +184,5 @@ func (s *Server) Serve(ctx context.Context, c net.Conn) {
 		}
 	})
 	defer stop()
-	defer ses.end()
-	for !ses.done {
-		netserve.Aside(func() { ses.run(work) })
-		ses.await()
-	}
+	ses.run(work)
 }

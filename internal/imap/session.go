@@ -45,13 +45,20 @@ type session struct {
 	done    bool // the connection is to be closed
 	loginBy time.Time
 
-	acct    *mail.Account // nil before login
-	release func()
+	acct    owner
+	release func() // nil before login
 	events  event.Subscription
 
 	view     *mailbox.View // nil unless selected
 	readOnly bool
 	keywords keywords
+}
+
+// owner is what a session keeps of the account.
+type owner struct {
+	ID        mail.AccountID
+	Username  string
+	Retention time.Duration // of new mailboxes
 }
 
 // extensions are those that a client has switched on.
@@ -71,7 +78,7 @@ func newSession(srv *Server, c net.Conn) *session {
 // which is seldom.
 func (s *session) log() *slog.Logger {
 	l := s.srv.o.Log.With("session", s.id, "remote", s.conn.RemoteAddr().String())
-	if s.acct != nil {
+	if s.loggedIn() {
 		l = l.With("account", s.acct.ID)
 	}
 	return l
@@ -93,28 +100,16 @@ func (s *session) attach(c net.Conn) {
 	s.mu.Unlock()
 	limits := imapwire.PreAuthLimits()
 	limits.MaxAppend = s.srv.o.MaxAppend
-	s.r = imapwire.NewReader(patientReader{s, c}, imapwire.Options{
+	s.r = imapwire.NewReader((*patientReader)(s), imapwire.Options{
 		Limits: limits, Commands: s.srv.table, Continue: s.goAhead,
 	})
-	s.w = imapwire.NewEncoder(patientWriter{c, s.srv.o.WriteTimeout})
+	s.w = imapwire.NewEncoder((*patientWriter)(s))
 }
 
 // goAhead lets the client send a literal.
 func (s *session) goAhead() error {
 	s.w.Continue("Go ahead")
 	return s.w.Flush()
-}
-
-type patientWriter struct {
-	c net.Conn
-	d time.Duration
-}
-
-func (w patientWriter) Write(p []byte) (int, error) {
-	if err := w.c.SetWriteDeadline(time.Now().Add(w.d)); err != nil {
-		return 0, err
-	}
-	return w.c.Write(p)
 }
 
 // end releases what the session holds.
@@ -137,9 +132,11 @@ func (s *session) deselect() {
 	}
 }
 
+func (s *session) loggedIn() bool { return s.release != nil }
+
 func (s *session) state() imapwire.State {
 	switch {
-	case s.acct == nil:
+	case !s.loggedIn():
 		return imapwire.StateNotAuthenticated
 	case s.view == nil:
 		return imapwire.StateAuthenticated

@@ -29,30 +29,38 @@ var (
 )
 
 // patientReader gives every read the time that the state of the session allows.
-type patientReader struct {
-	s *session
-	c net.Conn
-}
+type patientReader session
 
-func (r patientReader) Read(p []byte) (int, error) {
-	if r.s.waiting != busy {
-		if err := r.s.w.Flush(); err != nil {
+func (r *patientReader) Read(p []byte) (int, error) {
+	s := (*session)(r)
+	if s.waiting != busy {
+		if err := s.w.Flush(); err != nil {
 			return 0, err
 		}
 	}
-	if err := r.s.arm(r.s.r.Waiting()); err != nil {
+	if err := s.arm(s.r.Waiting()); err != nil {
 		return 0, err
 	}
-	n, err := r.c.Read(p)
+	n, err := s.conn.Read(p)
 	if n > 0 {
-		r.s.readBy = time.Time{}
+		s.readBy = time.Time{}
 		return n, err
 	}
 	var timeout net.Error
 	if errors.As(err, &timeout) && timeout.Timeout() {
-		return 0, r.s.why(err)
+		return 0, s.why(err)
 	}
 	return 0, err
+}
+
+// patientWriter gives every write its time.
+type patientWriter session
+
+func (w *patientWriter) Write(p []byte) (int, error) {
+	if err := w.conn.SetWriteDeadline(time.Now().Add(w.srv.o.WriteTimeout)); err != nil {
+		return 0, err
+	}
+	return w.conn.Write(p)
 }
 
 // arm sets the time for a read. A brief one ends when the client is quiet.
@@ -63,7 +71,7 @@ func (s *session) arm(brief bool) error {
 		return err
 	}
 	switch {
-	case s.acct == nil:
+	case !s.loggedIn():
 		s.readBy = s.loginBy // for everything, so that no octets buy time
 	case s.readBy.IsZero():
 		s.readBy = time.Now().Add(s.srv.o.IdleTimeout)

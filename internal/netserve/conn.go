@@ -33,6 +33,16 @@ func Waitable(c net.Conn) (net.Conn, *Conn) {
 	return around, around
 }
 
+// Plain reports whether the proxy before a connection has said that its client came
+// without TLS; told is false where no proxy has named the client.
+func Plain(c net.Conn) (plain, told bool) {
+	if around, ok := c.(*Conn); ok {
+		c = around.Conn
+	}
+	p, told := c.(interface{ Plain() bool })
+	return told && p.Plain(), told
+}
+
 // Await returns when the client has sent something, which Read returns afterwards, or
 // when reading fails, then with the error: that the time of SetReadDeadline is over, or
 // what every Read returns from then on. It knows nothing of what TLS has read already:

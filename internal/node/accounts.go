@@ -42,9 +42,9 @@ func (n *Node) Acquire(ctx context.Context, acct *mail.Account) (release func(),
 	if err != nil {
 		return nil, err
 	}
-	id := acct.ID.String()
+	id := acct.ID // neither the account nor the context is kept for the time of the session
 	return func() {
-		n.traffic.Flush(context.WithoutCancel(ctx), limit.IMAPDownloaded(id))
+		n.traffic.Flush(context.Background(), limit.IMAPDownloaded(id.String()))
 		leave()
 	}, nil
 }

@@ -44,7 +44,33 @@ func TestHeapPace(t *testing.T) {
 		{0, 8, plainPercent, false},  //
 	} {
 		allocated += tc.ran << 20
-		if percent, giveBack := p.step(allocated, tc.live<<20); percent != tc.percent || giveBack != tc.giveBack {
+		if percent, giveBack := p.step(allocated, tc.live<<20, 10); percent != tc.percent || giveBack != tc.giveBack {
+			t.Fatalf("step %d: %d %%, give back %t; want %d %%, %t", i, percent, giveBack, tc.percent, tc.giveBack)
+		}
+	}
+}
+
+// While clients come there is as little garbage as in a calm node, and afterwards it is given back.
+func TestHeapPaceWhileClientsCome(t *testing.T) {
+	p := &heapPace{headroom: 32 << 20, percent: plainPercent}
+	allocated := uint64(0)
+	for i, tc := range []struct {
+		ran      uint64 // octets allocated, in MiB
+		conns    int
+		percent  int
+		giveBack bool
+	}{
+		{40, 15, 400, false}, // busy, with few clients
+		{40, 31, plainPercent, false},
+		{40, 300, plainPercent, false},
+		{40, 315, 400, false}, // no more than come all the time
+		{40, 600, plainPercent, false},
+		{0, 600, plainPercent, false},
+		{0, 600, plainPercent, true}, // given back, as when it was busy
+		{40, 500, 400, false},        // clients that go are no reason
+	} {
+		allocated += tc.ran << 20
+		if percent, giveBack := p.step(allocated, 8<<20, tc.conns); percent != tc.percent || giveBack != tc.giveBack {
 			t.Fatalf("step %d: %d %%, give back %t; want %d %%, %t", i, percent, giveBack, tc.percent, tc.giveBack)
 		}
 	}
@@ -71,7 +97,7 @@ func TestPaceHeap(t *testing.T) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		paceHeap(ctx, 256<<20)
+		paceHeap(ctx, 256<<20, func() int { return 0 })
 	}()
 	goal := func() uint64 {
 		s := []metrics.Sample{{Name: "/gc/gogc:percent"}}

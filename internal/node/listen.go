@@ -24,7 +24,8 @@ type listener struct {
 	name   string
 	addr   net.Addr
 	secure bool
-	start  bool // STARTTLS
+	start  bool       // STARTTLS
+	conns  func() int // that are open; nil for who does not count
 	serve  func(ctx context.Context) error
 	stop   func(ctx context.Context) error
 }
@@ -180,7 +181,7 @@ func (n *Node) listen(o netserve.Options, secure, start bool, cert *tlsconf.Cert
 	if err != nil {
 		return err
 	}
-	n.listeners = append(n.listeners, listener{name: o.Name, addr: s.Addr(), secure: secure, start: start && !secure, serve: s.Serve, stop: s.Shutdown})
+	n.listeners = append(n.listeners, listener{name: o.Name, addr: s.Addr(), secure: secure, start: start && !secure, serve: s.Serve, stop: s.Shutdown, conns: s.Conns})
 	return nil
 }
 
@@ -239,7 +240,7 @@ func (n *Node) Serve(ctx context.Context) error {
 	})
 	if n.cluster != nil {
 		g.Go(func() error {
-			paceHeap(gctx, n.cfg.DBs.HeadroomMB<<20)
+			paceHeap(gctx, n.cfg.DBs.HeadroomMB<<20, n.conns)
 			return nil
 		})
 	}
@@ -249,6 +250,17 @@ func (n *Node) Serve(ctx context.Context) error {
 		return n.drain()
 	})
 	return g.Wait()
+}
+
+// conns is the number of open connections of mail.
+func (n *Node) conns() int {
+	all := 0
+	for _, l := range n.listeners {
+		if l.conns != nil {
+			all += l.conns()
+		}
+	}
+	return all
 }
 
 func (n *Node) drain() error {

@@ -68,7 +68,7 @@ func (b *Bus) Subscribe(ctx context.Context, acct mail.AccountID) (event.Subscri
 	if b.closed {
 		return nil, mail.WrapError(mail.CodeUnavailable, "events are not available", ErrClosed)
 	}
-	s := &subscription{bus: b, account: acct, ready: make(chan struct{}, 1)}
+	s := &subscription{bus: b, account: acct}
 	of := b.subs[acct]
 	if of == nil {
 		of = make(map[*subscription]struct{})

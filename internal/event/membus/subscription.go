@@ -13,10 +13,10 @@ import (
 type subscription struct {
 	bus     *Bus
 	account mail.AccountID
-	ready   chan struct{} // one value at most waits in it
 
 	mu      sync.Mutex
 	closed  bool
+	ready   chan struct{} // one value at most waits in it; nil: nobody asked for it
 	onReady func()        // nil: nobody asked for it
 	pending []event.Event // in order of arrival, no two are equal
 	seen    map[key]struct{}
@@ -31,7 +31,20 @@ type key struct {
 
 var _ event.Subscription = (*subscription)(nil)
 
-func (s *subscription) Ready() <-chan struct{} { return s.ready }
+func (s *subscription) Ready() <-chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ready == nil {
+		s.ready = make(chan struct{}, 1)
+		switch {
+		case s.closed:
+			close(s.ready)
+		case len(s.pending) > 0:
+			s.ready <- struct{}{}
+		}
+	}
+	return s.ready
+}
 
 func (s *subscription) OnReady(f func()) {
 	s.mu.Lock()
@@ -73,7 +86,9 @@ func (s *subscription) end(discard bool) {
 	}
 	if !s.closed {
 		s.closed = true
-		close(s.ready)
+		if s.ready != nil {
+			close(s.ready)
+		}
 		s.called()
 	}
 }

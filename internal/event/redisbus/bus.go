@@ -257,7 +257,7 @@ func (b *Bus) Subscribe(ctx context.Context, acct mail.AccountID) (event.Subscri
 	if !b.Connected() {
 		b.early.Store(true)
 	}
-	s := &subscription{Subscription: inner, leave: sync.OnceFunc(func() { b.accounts.remove(acct) })}
+	s := &subscription{Subscription: inner, accounts: b.accounts, acct: acct}
 	if err := b.await(ctx, acct, registered); err != nil {
 		s.Close()
 		return nil, err
@@ -292,13 +292,17 @@ func (b *Bus) await(ctx context.Context, acct mail.AccountID, registered <-chan 
 // subscription is that of the process, and a place in the register of those who serve the account.
 type subscription struct {
 	event.Subscription
-	leave func()
+	accounts *accounts
+	acct     mail.AccountID
+	left     atomic.Bool
 }
 
 // Close ends the subscription; it may be called more than once.
 func (s *subscription) Close() {
 	s.Subscription.Close()
-	s.leave()
+	if !s.left.Swap(true) {
+		s.accounts.remove(s.acct)
+	}
 }
 
 // Close ends all subscriptions. Before it returns it gives Redis a moment (Options.CloseWait) to take the events that

@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -128,7 +128,20 @@ func (l *Limits) Acquire(ctx context.Context, group, key string, most int) (rele
 		return nil, mail.NewError(mail.CodeLimit, "too many at once")
 	}
 	l.add(h, 1)
-	return sync.OnceFunc(func() { l.release(p) }), nil
+	return (&taken{l: l, place: p}).release, nil
+}
+
+// taken is a place that was taken once.
+type taken struct {
+	l     *Limits
+	place place
+	given atomic.Bool // back
+}
+
+func (t *taken) release() {
+	if !t.given.Swap(true) {
+		t.l.release(t.place)
+	}
 }
 
 // release gives a place back: here in any case, in Redis now or when it is back.
