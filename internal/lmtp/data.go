@@ -84,8 +84,9 @@ func (s *session) transfer(ctx context.Context, r source) {
 			s.refused = 0
 		}
 		s.answer(a)
-		log.Log(ctx, level, "delivery", "recipient", s.rcpts[i].Address, "account", s.rcpts[i].Account, "sender", s.sender.Address,
-			"size", d.Size(), "message", v.ID, "status", a.code, "ms", time.Since(start).Milliseconds())
+		log.LogAttrs(ctx, level, "delivery", slog.String("recipient", s.rcpts[i].Address), slog.String("account", s.rcpts[i].Account.String()),
+			slog.String("sender", s.sender.Address), slog.Int64("size", d.Size()), slog.String("message", v.ID.String()),
+			slog.Int("status", a.code), slog.Int64("ms", time.Since(start).Milliseconds()))
 	}
 }
 

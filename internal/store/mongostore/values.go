@@ -2,8 +2,6 @@ package mongostore
 
 import (
 	"bytes"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"math"
 	"strings"
@@ -110,71 +108,6 @@ func rawOf(v any) (bson.RawValue, error) {
 }
 
 func sameValue(a, b bson.RawValue) bool { return a.Type == b.Type && bytes.Equal(a.Value, b.Value) }
-
-// jsonObject is the document of a JSON object, with its members in their order.
-func jsonObject(s string) (bson.D, error) {
-	dec := json.NewDecoder(strings.NewReader(s))
-	dec.UseNumber()
-	v, err := jsonValue(dec)
-	if err != nil {
-		return nil, fmt.Errorf("read a JSON object: %w", err)
-	}
-	doc, ok := v.(bson.D)
-	if !ok {
-		return nil, errors.New("read a JSON object: it is another value")
-	}
-	return doc, nil
-}
-
-func jsonValue(dec *json.Decoder) (any, error) {
-	tok, err := dec.Token()
-	if err != nil {
-		return nil, err
-	}
-	switch tok := tok.(type) {
-	case json.Delim:
-		if tok == '[' {
-			return jsonArray(dec)
-		}
-		return jsonMembers(dec)
-	case json.Number:
-		if n, err := tok.Int64(); err == nil {
-			return numberOf(n), nil
-		}
-		return tok.Float64()
-	}
-	return tok, nil // string, bool or nil
-}
-
-func jsonArray(dec *json.Decoder) (bson.A, error) {
-	out := bson.A{}
-	for dec.More() {
-		v, err := jsonValue(dec)
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, v)
-	}
-	_, err := dec.Token()
-	return out, err
-}
-
-func jsonMembers(dec *json.Decoder) (bson.D, error) {
-	out := bson.D{}
-	for dec.More() {
-		name, err := dec.Token()
-		if err != nil {
-			return nil, err
-		}
-		v, err := jsonValue(dec)
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, bson.E{Key: name.(string), Value: v})
-	}
-	_, err := dec.Token()
-	return out, err
-}
 
 // parseTime reads a time as JSON has it.
 func parseTime(v any) (time.Time, bool) {
