@@ -76,7 +76,13 @@ func (s *Store) mustExist(ctx context.Context, acct mail.AccountID, mbox mail.Ma
 // when numbers of it are taken.
 func (s *Store) begin(ctx context.Context, acct mail.AccountID, p *appending) error {
 	const first = 2
-	errs := make([]error, first+len(p.made))
+	var apart []*prepared // those that refer to files
+	for _, m := range p.made {
+		if m.fields == nil {
+			apart = append(apart, m)
+		}
+	}
+	errs := make([]error, first+len(apart))
 	_ = parallel(len(errs), func(i int) error {
 		switch i {
 		case 0:
@@ -84,7 +90,7 @@ func (s *Store) begin(ctx context.Context, acct mail.AccountID, p *appending) er
 		case 1:
 			p.threads, errs[i] = s.assignThreads(ctx, acct, p.staged)
 		default:
-			errs[i] = s.storeAttachments(ctx, p.made[i-first])
+			errs[i] = s.storeAttachments(ctx, apart[i-first])
 		}
 		return nil
 	})
