@@ -31,43 +31,66 @@ func (s *Service) findCached(ctx context.Context, key boxKey, p *search.Program,
 }
 
 // findShared searches a mailbox as it is when sync has looked at it, which calls look with sh.mu held. Mostly nothing has
-// happened there: so what can be found in memory is looked for while sync waits for the engine, and is found when the
-// rows are the same afterwards.
+// happened there: so it is searched as it is known while sync waits for the engine, and again when that says otherwise.
 func (s *Service) findShared(ctx context.Context, sh *shared, p *search.Program, facts bool, sync func(look func()) error) ([]Hit, error) {
-	ahead, done := s.searchAhead(sh, p, facts)
+	ahead := s.searchAhead(ctx, sh, p, facts)
 	var rows snapshot
 	err := sync(func() { rows = sh.taken() })
-	<-done
+	early := <-ahead
 	if err != nil {
 		return nil, err
 	}
-	if ahead != nil && ahead.decided && ahead.rows.same(&rows) {
-		return ahead.finish(ctx)
+	if early != nil && early.rows.same(&rows) {
+		return early.hits, nil
 	}
-	f := &cachedSearch{s: s, key: sh.key, p: p, rows: &rows}
-	if err := f.decide(ctx, facts); err != nil {
-		return nil, err
-	}
-	return f.finish(ctx)
+	return s.findIn(ctx, sh.key, p, &rows, facts)
 }
 
-// searchAhead begins a search of the rows as they are known, by what is in memory alone. It is over when done is closed;
-// there is none while nothing is known.
-func (s *Service) searchAhead(sh *shared, p *search.Program, facts bool) (f *cachedSearch, done chan struct{}) {
-	done = make(chan struct{})
+// earlyHits are what a search has found in rows.
+type earlyHits struct {
+	rows snapshot
+	hits []Hit
+}
+
+// searchAhead begins a search of the rows as they are known. It gives nil when nothing is known, and when something went
+// wrong, as that may be because of what has happened.
+func (s *Service) searchAhead(ctx context.Context, sh *shared, p *search.Program, facts bool) <-chan *earlyHits {
+	result := make(chan *earlyHits, 1)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	if !sh.loaded {
-		close(done)
-		return nil, done
+		result <- nil
+		return result
 	}
-	rows := sh.taken()
-	f = &cachedSearch{s: s, key: sh.key, p: p, rows: &rows, memory: true}
+	early := &earlyHits{rows: sh.taken()}
 	go func() {
-		defer close(done)
-		f.decided = f.decide(context.Background(), facts) == nil // if not, it is done again
+		var err error
+		if early.hits, err = s.findIn(ctx, sh.key, p, &early.rows, facts); err != nil {
+			early = nil
+		}
+		result <- early
 	}()
-	return f, done
+	return result
+}
+
+// findIn searches rows. What the cache cannot decide is read.
+func (s *Service) findIn(ctx context.Context, key boxKey, p *search.Program, rows *snapshot, facts bool) ([]Hit, error) {
+	f := &cachedSearch{s: s, key: key, p: p, rows: rows}
+	if err := f.decideRows(ctx, facts); err != nil {
+		return nil, err
+	}
+	if err := f.decideKept(); err != nil {
+		return nil, err
+	}
+	unknown, err := s.searchOpen(ctx, key, p, f.unknown)
+	if err != nil {
+		return nil, err
+	}
+	read, err := f.readOpen(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return merge(f.found, unknown, read), nil
 }
 
 // syncedFor is how long after the look at the mailbox that began a search another one is not needed to answer it.
@@ -111,14 +134,11 @@ func (s *Service) forget(key boxKey) {
 
 // cachedSearch is one search of one mailbox.
 type cachedSearch struct {
-	s    *Service
-	key  boxKey
-	p    *search.Program
-	rows *snapshot
-	box  *indexedBox
-	// memory says that nothing may be read, and decided that nothing more is open than what finish reads.
-	memory, decided bool
-
+	s       *Service
+	key     boxKey
+	p       *search.Program
+	rows    *snapshot
+	box     *indexedBox
 	found   []Hit
 	open    []openMessage // what the rows leave open
 	unknown mail.UIDSet   // of which the cache has no room
@@ -129,27 +149,6 @@ type cachedSearch struct {
 type openMessage struct {
 	row mail.HotRow
 	msg *indexed
-}
-
-// decide decides what can be decided by the rows and by what the cache has.
-func (f *cachedSearch) decide(ctx context.Context, facts bool) error {
-	if err := f.decideRows(ctx, facts); err != nil {
-		return err
-	}
-	return f.decideKept()
-}
-
-// finish reads what the cache could not decide, and returns all that was found.
-func (f *cachedSearch) finish(ctx context.Context) ([]Hit, error) {
-	unknown, err := f.s.searchOpen(ctx, f.key, f.p, f.unknown)
-	if err != nil {
-		return nil, err
-	}
-	read, err := f.readOpen(ctx)
-	if err != nil {
-		return nil, err
-	}
-	return merge(f.found, unknown, read), nil
 }
 
 // decideRows decides what can be decided by the rows, and finds the rest in the cache. With facts it finds all that match
@@ -173,7 +172,7 @@ func (f *cachedSearch) decideRows(ctx context.Context, facts bool) error {
 	}
 	f.open = make([]openMessage, 0, len(wanted))
 	f.box = f.s.cache.box(f.key, f.rows.epoch)
-	known, err := f.known(ctx, wanted)
+	known, err := f.s.load(ctx, f.box, f.rows, wanted)
 	if err != nil {
 		return err
 	}
@@ -194,18 +193,6 @@ func (f *cachedSearch) decideRows(ctx context.Context, facts bool) error {
 	return nil
 }
 
-// known returns what is known of the mailbox, which is all that is wanted as far as there is room for it.
-func (f *cachedSearch) known(ctx context.Context, wanted []int) ([]*indexed, error) {
-	if !f.memory {
-		return f.s.load(ctx, f.box, f.rows, wanted)
-	}
-	known, full := f.s.cache.messages(f.box)
-	if len(notValid(known, f.rows, wanted, full)) > 0 {
-		return nil, errNotKept
-	}
-	return known, nil
-}
-
 func (f *cachedSearch) hit(row *mail.HotRow, m *indexed) Hit {
 	return Hit{Mailbox: f.key.mbox, UID: row.UID, ModSeq: row.ModSeq, Flags: row.Flags, ID: m.id, Thread: m.thread, InternalDate: m.date}
 }
@@ -218,7 +205,7 @@ func (f *cachedSearch) decideKept() error {
 		d = keptDocument{msg: o.msg, rec: search.Record{
 			UID: o.row.UID, ModSeq: o.row.ModSeq, Flags: o.row.Flags, Size: o.msg.size, InternalDate: o.msg.date, EmailID: o.msg.email,
 		}}
-		switch ok, err := f.decideMessage(&d, may); {
+		switch ok, err := f.decide(&d, may); {
 		case errors.Is(err, errNotKept):
 			f.read = append(f.read, o)
 		case err != nil:
@@ -230,7 +217,7 @@ func (f *cachedSearch) decideKept() error {
 	return nil
 }
 
-func (f *cachedSearch) decideMessage(d *keptDocument, may func(search.Needle) bool) (bool, error) {
+func (f *cachedSearch) decide(d *keptDocument, may func(search.Needle) bool) (bool, error) {
 	if result := f.p.Indexed(&d.rec, may); result != search.Unknown {
 		return result == search.Yes, nil
 	}
