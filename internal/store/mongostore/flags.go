@@ -1,6 +1,7 @@
 package mongostore
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -53,22 +54,47 @@ func (s *Store) readSet(ctx context.Context, mbox mail.MailboxID, set mail.UIDSe
 func (s *Store) eachOf(ctx context.Context, mbox mail.MailboxID, set mail.UIDSet, fields bson.D, each func(bson.Raw, *hotMessage), extra ...bson.E) error {
 	last := mail.UID(0)
 	for _, filter := range uidFilters(oid(mbox), set) {
-		rows, err := findAll(ctx, s.messages(), append(filter, extra...), fields, bson.D{{Key: "uid", Value: 1}})
+		rows, err := s.readUIDs(ctx, append(filter, extra...), fields)
 		if err != nil {
-			return readError("read messages", err)
+			return err
 		}
-		for _, doc := range rows {
-			m, err := hot(doc)
-			if err != nil {
-				return err
-			}
-			if m.UID > last { // two of one UID, as a broken program may leave them, are one message
-				each(doc, m)
-				last = m.UID
+		for _, r := range rows {
+			if r.m.UID > last { // two of one UID, as a broken program may leave them, are one message
+				each(r.doc, r.m)
+				last = r.m.UID
 			}
 		}
 	}
 	return nil
+}
+
+// readRow is a message that was read.
+type readRow struct {
+	doc bson.Raw
+	m   *hotMessage
+}
+
+// readUIDs reads messages that a filter names by their UIDs. They are put into order here, as a server may read
+// each document once more for that.
+func (s *Store) readUIDs(ctx context.Context, filter, fields bson.D) ([]readRow, error) {
+	cur, err := s.findUIDs(ctx, filter, options.Find().SetProjection(fields).SetBatchSize(wholeBatch))
+	if err != nil {
+		return nil, readError("read messages", err)
+	}
+	var docs []bson.Raw
+	if err := cur.All(ctx, &docs); err != nil {
+		return nil, readError("read messages", err)
+	}
+	rows := make([]readRow, len(docs))
+	for i, doc := range docs {
+		m, err := hot(doc)
+		if err != nil {
+			return nil, err
+		}
+		rows[i] = readRow{doc, m}
+	}
+	slices.SortStableFunc(rows, func(a, b readRow) int { return cmp.Compare(a.m.UID, b.m.UID) })
+	return rows, nil
 }
 
 // flagging is one UpdateFlags.
