@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"fmt"
+	"os"
 	"path/filepath"
 	"time"
 
@@ -20,6 +21,7 @@ func openEmbedded(ctx context.Context, cfg *config.Config, o Options) (*pebblest
 		Dir: dir, Logger: o.Log, ReadOnly: o.ReadOnly,
 		CacheSize: cacheSize(int64(cfg.Store.CacheMB)<<20, machineMemory()), MemTableSize: int64(cfg.Store.MemTableMB) << 20,
 		CachedAccounts: cfg.Store.CachedAccounts, Compactions: cfg.Store.Compactions, Helpers: cfg.Store.ReadAhead, MinFree: offWhenZero(int64(cfg.Store.MinFreeMB) << 20),
+		Fatal:     func(string) { os.Exit(1) }, // it has been logged
 		FlagDelay: time.Duration(cfg.Store.FlagDelay), SyncDelay: offWhenZero(time.Duration(cfg.Store.SyncDelay)), JournalAge: time.Duration(cfg.Store.JournalAge), ThreadAge: time.Duration(cfg.Store.ThreadAge),
 	})
 	if err != nil {

@@ -4,8 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -42,48 +42,67 @@ func (s *Store) openDatabase(fresh bool) error {
 	db, err := pebble.Open(dir, o)
 	o.Cache.Unref()
 	if err != nil {
-		if name := s.guard.lastRead.Load(); name != nil {
-			err = fmt.Errorf("%w (the file that was read last is %s)", err, *name)
-		}
-		if errors.Is(err, pebble.ErrDBDoesNotExist) || errors.Is(err, pebble.ErrDBNotPristine) {
-			err = fmt.Errorf("%w: all of %s is missing, or a file marker.* of it", err, dir)
-		}
-		if pebble.IsCorruptionError(err) {
-			return damagedDatabase(err)
-		}
-		return diskError("open the database", err)
+		return s.openError(err, dir)
 	}
 	if err := s.blobsThere(db, dir, names); err != nil {
 		return errors.Join(err, db.Close())
 	}
+	s.compactor.release()
 	s.db = db
 	return nil
 }
 
-// damagedDatabase is damage that keeps the database from being opened.
-func damagedDatabase(err error) error {
-	return mail.WrapError(mail.CodeCorrupt, "the database of the mail store is damaged", fmt.Errorf("open it: %w", err))
+// openError says what is wrong with a database that Pebble does not open, and which file.
+func (s *Store) openError(err error, dir string) error {
+	switch text := err.Error(); {
+	case strings.Contains(text, "unknown to the objstorage provider"):
+		return damagedDatabase(fmt.Errorf("%w: a file *.sst of %s is missing: %w", errDamagedFile, dir, err))
+	case strings.Contains(text, "object size mismatch"):
+		return damagedDatabase(fmt.Errorf("%w: a file *.sst of %s has another size than it had: %w", errDamagedFile, dir, err))
+	}
+	if name := s.guard.lastRead.Load(); name != nil {
+		err = fmt.Errorf("%w (the file that was read last is %s)", err, *name)
+	}
+	if errors.Is(err, pebble.ErrDBDoesNotExist) || errors.Is(err, pebble.ErrDBNotPristine) {
+		return damagedDatabase(fmt.Errorf("%w: all of %s is missing, or a file marker.* of it", err, dir))
+	}
+	if pebble.IsCorruptionError(err) {
+		return damagedDatabase(err)
+	}
+	return diskError("open the database", err)
 }
 
-// blobsThere refuses a database from which blob files were removed: reading from one
-// would end the process (Pebble 2.1 looks for them only then). before is what was in the
+// damagedDatabase is damage that keeps the database from being opened.
+func damagedDatabase(err error) error {
+	return mail.WrapError(mail.CodeCorrupt, "the database of the mail store is damaged",
+		fmt.Errorf("open it: %w; put back what is missing or damaged, or the whole directory of the store, from a backup", err))
+}
+
+// blobsThere refuses a database from which files of values were removed: Pebble 2.1 looks
+// for them only when it reads from one, and ends the process then. before is what was in the
 // directory before it was opened, which makes new ones.
 func (s *Store) blobsThere(db *pebble.DB, dir string, before []string) error {
-	need := db.Metrics().BlobFiles.LiveCount
 	now, err := s.fs.List(dir)
 	if err != nil {
 		return diskError("list the database", err)
 	}
 	have := map[string]bool{}
 	for _, name := range append(now, before...) {
-		if strings.HasSuffix(name, ".blob") {
-			have[name] = true
+		have[name] = true
+	}
+	var missing []string
+	blobs := db.DebugCurrentVersion().BlobFiles // compactions, which change it, are not released yet
+	for b := range blobs.All() {
+		if name := b.Physical.FileNum.String() + ".blob"; !have[name] {
+			missing = append(missing, name)
 		}
 	}
-	if uint64(len(have)) < need {
-		return damagedDatabase(fmt.Errorf("%w: %s has %d files *.blob, %d are needed", errDamagedFile, dir, len(have), need))
+	if len(missing) == 0 {
+		return nil
 	}
-	return nil
+	slices.Sort(missing)
+	return damagedDatabase(fmt.Errorf("%w: missing in %s: %s (without a backup, an empty file in the place of each makes the store open without the mail in it, "+
+		"and `mallard check` names that)", errDamagedFile, dir, strings.Join(missing, ", ")))
 }
 
 func (s *Store) databaseOptions() *pebble.Options {
@@ -94,7 +113,7 @@ func (s *Store) databaseOptions() *pebble.Options {
 		MemTableSize:                uint64(s.opt.MemTableSize),
 		MemTableStopWritesThreshold: 4,
 		L0CompactionThreshold:       8,
-		L0StopWritesThreshold:       40,
+		L0StopWritesThreshold:       stopWritesAt,
 		LBaseMaxBytes:               64 << 20,
 		MaxOpenFiles:                2000,
 		BytesPerSync:                1 << 20,
@@ -104,7 +123,7 @@ func (s *Store) databaseOptions() *pebble.Options {
 		FormatMajorVersion:          pebble.FormatValueSeparation,
 		CompactionConcurrencyRange:  func() (int, int) { return 1, compactions },
 		ReadOnly:                    s.opt.ReadOnly,
-		Logger:                      pebbleLogger{s.log},
+		Logger:                      pebbleLogger{s.log, s.opt.Fatal},
 		EventListener:               s.listener(),
 	}
 	// A table of content refers to the files of all that was written since, as hashes
@@ -132,6 +151,8 @@ func (s *Store) databaseOptions() *pebble.Options {
 		l.Compression = func() *block.CompressionProfile { return profile }
 	}
 	o.TargetFileSizes[0] = 4 << 20
+	s.compactor = newCompactor(time.Now)
+	o.Experimental.CompactionScheduler = s.compactor
 	return o
 }
 
@@ -153,57 +174,11 @@ func compressionProfile() *block.CompressionProfile {
 	return &p
 }
 
-// listener hears what Pebble does in the background. Pebble ends the process on
-// damaged data unless somebody listens; here damage is logged and the reader that
-// met it gets the error.
-func (s *Store) listener() *pebble.EventListener {
-	w := &background{s: s}
-	return &pebble.EventListener{
-		BackgroundError: w.failed,
-		DataCorruption: func(i pebble.DataCorruptionInfo) {
-			s.log.Error("damaged data in the database", "path", i.Path, "err", i.Details)
-		},
-		FlushEnd:      func(i pebble.FlushInfo) { w.ended(i.Err, true) },
-		CompactionEnd: func(i pebble.CompactionInfo) { w.ended(i.Err, false) },
-		WriteStallBegin: func(i pebble.WriteStallBeginInfo) {
-			s.log.Warn("the database makes writers wait", "reason", i.Reason)
-		},
-	}
-}
-
-// background judges the work that Pebble does in the background. Flushes that fail
-// are repeated; until one succeeds changes are refused, because they would wait for
-// room in memory without end. Compactions that fail hold up nothing at first, unless
-// the disk is full.
-type background struct {
-	s     *Store
-	mu    sync.Mutex
-	flush error // of the last flush; some errors are no failures, those are not repeated by failed
-}
-
-func (w *background) ended(err error, flush bool) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if flush {
-		w.flush = err
-	}
-	if err == nil {
-		w.s.degraded.Store(nil)
-	}
-}
-
-// failed is called with the errors that Pebble counts as failures.
-func (w *background) failed(err error) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if (w.flush != nil && errors.Is(err, w.flush)) || diskCode(err) == mail.CodeNoSpace {
-		w.s.degraded.Store(&frozenError{err})
-	}
-	w.s.log.Error("database background error", "err", err)
-}
-
 // pebbleLogger passes on what Pebble says.
-type pebbleLogger struct{ l *slog.Logger }
+type pebbleLogger struct {
+	l     *slog.Logger
+	fatal func(string)
+}
 
 func (p pebbleLogger) Infof(format string, args ...any) {
 	p.l.Debug("database", "text", fmt.Sprintf(format, args...))
@@ -214,9 +189,9 @@ func (p pebbleLogger) Errorf(format string, args ...any) {
 }
 
 // Fatalf must not return. What guardFS leaves are faults of the program, where
-// going on could do damage: the process ends with the reason and a stack.
+// going on could do damage.
 func (p pebbleLogger) Fatalf(format string, args ...any) {
-	text := fmt.Sprintf(format, args...)
-	p.l.Error("database: fatal", "text", text)
-	panic("database: " + text)
+	text, _, _ := strings.Cut(fmt.Sprintf(format, args...), "\n(1) ") // there begins a stack
+	p.l.Error("the database cannot go on: the process ends; what was acknowledged is on the disk", "err", text)
+	p.fatal(text)
 }

@@ -121,6 +121,9 @@ func (s *Store) writable(room bool) error {
 	if d := s.degraded.Load(); d != nil {
 		return diskError("the database cannot write its tables", d.err)
 	}
+	if d := s.stuck.Load(); d != nil {
+		return diskError("the database cannot merge its tables", d.err)
+	}
 	return s.space.check(room)
 }
 

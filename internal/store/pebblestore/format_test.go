@@ -215,7 +215,7 @@ func TestUpgradeOnABrokenDisk(t *testing.T) {
 
 // rawDatabase opens the database of a closed store.
 func rawDatabase(fs vfs.FS, f func(*pebble.DB) error) error {
-	db, err := pebble.Open("/mail/db", &pebble.Options{FS: fs, FormatMajorVersion: pebble.FormatValueSeparation, Logger: pebbleLogger{slog.New(slog.DiscardHandler)}})
+	db, err := pebble.Open("/mail/db", &pebble.Options{FS: fs, FormatMajorVersion: pebble.FormatValueSeparation, Logger: pebbleLogger{slog.New(slog.DiscardHandler), nil}})
 	if err != nil {
 		return err
 	}

@@ -87,13 +87,30 @@ func (g *guardFS) Open(name string, opts ...vfs.OpenOption) (vfs.File, error) {
 	if isGone(err) && (isBlob || strings.HasSuffix(name, ".sst")) {
 		return nil, fmt.Errorf("%w: %s is missing", errDamagedFile, name)
 	}
-	if err != nil || !isBlob {
+	if err != nil || !isBlob && !strings.HasSuffix(name, ".sst") {
 		return f, err
 	}
-	if err := blobEnd(f); err != nil {
-		return nil, errors.Join(fmt.Errorf("%w: %s: %v", errDamagedFile, name, err), f.Close())
+	if isBlob {
+		if err := blobEnd(f); err != nil {
+			return nil, errors.Join(fmt.Errorf("%w: %s: %v", errDamagedFile, name, err), f.Close())
+		}
 	}
-	return f, nil
+	return tableFile{f, name}, nil
+}
+
+// tableFile is a table or a file of values that is read. Pebble knows how long it is, so that
+// an end before what is asked for is damage.
+type tableFile struct {
+	vfs.File
+	name string
+}
+
+func (f tableFile) ReadAt(p []byte, off int64) (int, error) {
+	n, err := f.File.ReadAt(p, off)
+	if n < len(p) && (err == nil || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)) {
+		err = fmt.Errorf("%w: %s is cut: %d of %d octets at %d", errDamagedFile, f.name, n, len(p), off)
+	}
+	return n, err
 }
 
 // blobEnd returns what is wrong with the end of a blob file; trouble with reading it is
@@ -314,12 +331,24 @@ func (nullFile) ReadAt([]byte, int64) (int, error)      { return 0, io.EOF }
 func (nullFile) Write(p []byte) (int, error)            { return len(p), nil }
 func (nullFile) WriteAt(p []byte, _ int64) (int, error) { return len(p), nil }
 func (nullFile) Preallocate(_, _ int64) error           { return nil }
-func (nullFile) Stat() (vfs.FileInfo, error)            { return nil, fs.ErrNotExist }
+func (nullFile) Stat() (vfs.FileInfo, error)            { return nullInfo{}, nil }
 func (nullFile) Sync() error                            { return nil }
 func (nullFile) SyncTo(int64) (bool, error)             { return true, nil }
 func (nullFile) SyncData() error                        { return nil }
 func (nullFile) Prefetch(int64, int64) error            { return nil }
 func (nullFile) Fd() uintptr                            { return vfs.InvalidFd }
+
+// nullInfo tells of an empty file. Pebble asks for the size of a log that it uses again, and
+// panics when that fails.
+type nullInfo struct{}
+
+func (nullInfo) Name() string           { return "" }
+func (nullInfo) Size() int64            { return 0 }
+func (nullInfo) Mode() fs.FileMode      { return 0o600 }
+func (nullInfo) ModTime() time.Time     { return time.Time{} }
+func (nullInfo) IsDir() bool            { return false }
+func (nullInfo) Sys() any               { return nil }
+func (nullInfo) DeviceID() vfs.DeviceID { return vfs.DeviceID{} }
 
 // diskCode tells a disk without room or without permission to write from other
 // trouble.

@@ -38,6 +38,10 @@ type Store struct {
 	space    *space
 	helpers  atomic.Int64 // that read ahead of Fetch calls
 	degraded atomic.Pointer[frozenError]
+	stuck    atomic.Pointer[frozenError] // compactions fail, see watchCompactions
+
+	compactor *compactor
+	merges    chan struct{} // the database may have to be looked at, see watchCompactions
 
 	// directory is held by changes of names that are unique in the store.
 	directory sync.Mutex
@@ -76,6 +80,7 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 		stop:     make(chan struct{}),
 		soon:     make(chan struct{}, 1),
 		sweeps:   make(chan struct{}, 1),
+		merges:   make(chan struct{}, 1),
 	}
 	if s.ids, err = mail.NewIDGenerator(o.Now); err != nil {
 		return nil, err
@@ -120,6 +125,7 @@ func (s *Store) open(ctx context.Context) error {
 		s.jobs.Go(s.maintain)
 		s.jobs.Go(s.flushStill)
 		s.jobs.Go(s.learnKeys)
+		s.jobs.Go(s.watchCompactions)
 	}
 	return nil
 }

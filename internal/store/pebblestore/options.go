@@ -62,6 +62,10 @@ type Options struct {
 	// SweepInterval is the pause between two rounds of the sweeper. Default 15 s.
 	SweepInterval time.Duration
 
+	// Fatal ends the process when the database says that it cannot go on, which is a fault
+	// of the program or of the machine. It must not return. The default panics.
+	Fatal func(text string)
+
 	// deletionStep is how many messages a background deletion removes in one change.
 	deletionStep int
 	// migrations replaces those of the program, and version the format that they lead to.
@@ -104,6 +108,9 @@ func (o Options) withDefaults() (Options, error) {
 	setDefault(&o.SweepInterval, 15*time.Second)
 	setDefault(&o.deletionStep, 500)
 	setDefault(&o.version, formatVersion)
+	if o.Fatal == nil {
+		o.Fatal = func(text string) { panic("database: " + text) }
+	}
 	if o.migrations == nil {
 		o.migrations = migrations()
 	}
