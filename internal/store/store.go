@@ -8,7 +8,9 @@
 //     of it is visible at once, or none. There are no transactions on top of that.
 //     An engine whose database has no transactions either does it message by
 //     message: each is there in whole or not at all, in the order of the UIDs,
-//     and what a crash interrupts may have happened to the first ones only.
+//     and what a crash interrupts may have happened to the first ones only. So
+//     may an engine with transactions, in steps of thousands of messages, so that
+//     the memory of a change has a bound. A Copy that fails is taken back.
 //   - When a method that changes something returns nil, the change is durable:
 //     it survives a crash of the process and of the machine. The exception is
 //     UpdateFlags, see there.

@@ -77,7 +77,7 @@ func (s *Store) settleNode(ctx context.Context, row bson.Raw) error {
 		return err
 	}
 	for _, id := range objectIDs(row.Lookup(nodeDoubtful)) {
-		if _, _, err := s.recount(ctx, mail.AccountID(id), s.still(), nil); err != nil && !accountGone(err) {
+		if _, _, err := s.recount(ctx, mail.AccountID(id), s.longestWrite(), nil); err != nil && !accountGone(err) {
 			return err
 		}
 	}
@@ -253,10 +253,10 @@ func (s *Store) settleEntry(ctx context.Context, user bson.ObjectID, e openEntry
 
 // settleByCount settles charges by counting what the account uses.
 func (s *Store) settleByCount(ctx context.Context, user bson.ObjectID, members []string) error {
-	if err := pause(ctx, s.still()); err != nil {
+	if err := pause(ctx, s.longestWrite()); err != nil {
 		return err
 	}
-	_, _, err := s.recount(ctx, mail.AccountID(user), s.still(), members)
+	_, _, err := s.recount(ctx, mail.AccountID(user), s.longestWrite(), members)
 	if accountGone(err) {
 		return nil
 	}

@@ -11,9 +11,6 @@ import (
 	"mallard/internal/mail"
 )
 
-// still is the time between two countings that must agree: longer than others need from counting a message to storing it.
-func (s *Store) still() time.Duration { return max(s.o.Lease, s.o.Timeout) }
-
 // recountLater counts what an account uses anew, once what is under way has had its time. It is for changes of which it
 // cannot be known any more whether they were counted. When this node ends before, others do it.
 func (s *Store) recountLater(user bson.ObjectID) {
@@ -24,10 +21,10 @@ func (s *Store) recountLater(user bson.ObjectID) {
 		if err := s.beSeen(ctx); err != nil { // so that others know of it
 			return err
 		}
-		if err := pause(ctx, s.still()); err != nil {
+		if err := pause(ctx, s.longestWrite()); err != nil {
 			return err
 		}
-		_, _, err := s.recount(ctx, mail.AccountID(user), s.still(), nil)
+		_, _, err := s.recount(ctx, mail.AccountID(user), s.longestWrite(), nil)
 		if err != nil && !accountGone(err) {
 			return err
 		}

@@ -141,14 +141,10 @@ func TestDeadNodesCharges(t *testing.T) {
 	}
 }
 
-// A node that was taken for dead wrongly counts again what others have taken back, when it stores the message after all.
-func TestNotDead(t *testing.T) {
-	t.Parallel()
-	c := &cluster{TB: t, uri: testserver.Mongo(t)}
-	slow := c.node(func(o *Options) { o.Dead = 3 * testLease; o.asleep = func() bool { return true } })
-	c.account("user")
+// onTheWay lets a node count a message and stop before it stores it; store lets it go on and waits for it.
+func (c *cluster) onTheWay(s *Store) (store func()) {
 	at, on := make(chan struct{}), make(chan struct{})
-	slow.hook = func(step string) error {
+	s.hook = func(step string) error {
 		if step == "insert" {
 			close(at)
 			<-on
@@ -157,11 +153,24 @@ func TestNotDead(t *testing.T) {
 	}
 	var work sync.WaitGroup
 	work.Go(func() {
-		if _, err := c.append(slow, c.boxes[0], 1); err != nil {
-			t.Error(err)
+		if _, err := c.append(s, c.boxes[0], 1); err != nil {
+			c.Error(err)
 		}
 	})
 	<-at
+	return func() {
+		close(on)
+		work.Wait()
+	}
+}
+
+// A node that was taken for dead wrongly counts again what others have taken back, when it stores the message after all.
+func TestNotDead(t *testing.T) {
+	t.Parallel()
+	c := &cluster{TB: t, uri: testserver.Mongo(t)}
+	slow := c.node(func(o *Options) { o.Dead = 3 * testLease; o.asleep = func() bool { return true } })
+	c.account("user")
+	store := c.onTheWay(slow)
 	slow.pulse.mu.Lock()
 	slow.pulse.sent = longAgo() // as if the machine had been suspended
 	slow.pulse.mu.Unlock()
@@ -174,8 +183,7 @@ func TestNotDead(t *testing.T) {
 			t.Fatal("nobody has taken the octets back")
 		}
 	}
-	close(on)
-	work.Wait()
+	store()
 	c.sound()
 }
 
@@ -238,25 +246,10 @@ func TestRecountOnTheWay(t *testing.T) {
 	ctx := context.Background()
 	c := newCluster(t, 1)
 	s := c.nodes[0]
-	at, on := make(chan struct{}), make(chan struct{})
-	s.hook = func(step string) error {
-		if step == "insert" {
-			close(at)
-			<-on
-		}
-		return nil
-	}
-	var work sync.WaitGroup
-	work.Go(func() {
-		if _, err := c.append(s, c.boxes[0], 1); err != nil {
-			t.Error(err)
-		}
-	})
-	<-at
+	store := c.onTheWay(s)
 	if before, after, err := c.node().RecountQuota(ctx, c.acct); err != nil || before != after || before == 0 {
 		t.Errorf("a message on its way: %d octets, then %d, %v", before, after, err)
 	}
-	close(on)
-	work.Wait()
+	store()
 	c.sound()
 }

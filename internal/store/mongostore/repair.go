@@ -249,7 +249,7 @@ func (s *Store) repairNote(ctx context.Context, acct mail.AccountID, mbox mail.M
 	if err := s.tellExpunged(ctx, acct, mbox, missing); err != nil {
 		return err
 	}
-	if _, _, err := s.recount(ctx, acct, s.still(), nil); err != nil && !accountGone(err) {
+	if _, _, err := s.recount(ctx, acct, s.longestWrite(), nil); err != nil && !accountGone(err) {
 		return err
 	}
 	s.dropNote(ctx, oid(mbox), &n)

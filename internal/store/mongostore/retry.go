@@ -6,9 +6,7 @@ import (
 	"fmt"
 	"time"
 
-	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo"
-	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
 	"mallard/internal/store"
 )
@@ -46,16 +44,6 @@ func (s *Store) insist(ctx context.Context, attempt func(ctx context.Context) er
 		err = fmt.Errorf("%w: %w", store.ErrOutcomeUnknown, err)
 	}
 	return err
-}
-
-// calm waits until the database answers, and then for what it was sent before: one that hung carries out when it goes on
-// what has come meanwhile, beside the first question.
-func (s *Store) calm(ctx context.Context, user bson.ObjectID) error {
-	err := s.users().FindOne(ctx, bson.D{{Key: "_id", Value: user}}, options.FindOne().SetProjection(bson.D{{Key: "_id", Value: 1}})).Err()
-	if err != nil && !errors.Is(err, mongo.ErrNoDocuments) {
-		return err
-	}
-	return pause(ctx, s.still())
 }
 
 func (s *Store) againUntil(ctx context.Context, end time.Time, attempt func(ctx context.Context) error) error {

@@ -19,9 +19,6 @@ const (
 	// young is how old a change may be by its writer's clock for those before it to be taken as perhaps on their way, on
 	// first sight. Nodes' clocks must not differ by more.
 	young = 30 * time.Second
-	// leastOverlap is the least of Store.overlap, clockMargin how much longer that is than a write may take.
-	leastOverlap = 15 * time.Second
-	clockMargin  = 5 * time.Second
 	// lively is how long after its last change a mailbox is searched for rows that came late.
 	lively = 5 * time.Minute
 	// latePause is how often that is done at most for those who were told the same.
@@ -39,10 +36,6 @@ const (
 	// maxSeen is how many journal rows of a mailbox are remembered.
 	maxSeen = 4096
 )
-
-// overlap is how far before the moment of a reading rows may have been written by their writer's clock that it missed: a
-// writer has Options.Timeout for them.
-func (s *Store) overlap() time.Duration { return max(leastOverlap, s.o.Timeout+clockMargin) }
 
 // tracks remember what this node has seen of the numbers of mailboxes. They are lost with the process: a node that sees a
 // mailbox for the first time goes by the times that writers have noted.

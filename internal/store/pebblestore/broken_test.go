@@ -110,6 +110,16 @@ func TestLogRemovedUnderneath(t *testing.T) {
 	r.s = nil
 }
 
+// within waits for f.
+func within(limit time.Duration, f func() bool) bool {
+	for end := time.Now().Add(limit); !f(); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			return false
+		}
+	}
+	return true
+}
+
 // countingLog counts the lines with a text.
 type countingLog struct {
 	bytes.Buffer
@@ -121,59 +131,78 @@ func (c *countingLog) Write(p []byte) (int, error) {
 	return c.Buffer.Write(p)
 }
 
-// A table that is damaged makes every compaction fail. They are not repeated without a pause, the
-// log does not fill, and when the database would make writers wait changes are refused.
+// layer makes a table that overlaps with all others.
+func (r *rig) layer() {
+	r.Helper()
+	r.must(errors.Join(r.s.db.Set([]byte{'!'}, nil, nil), r.s.db.Set([]byte{'~'}, nil, nil), r.s.db.Flush()))
+}
+
+// Compactions that meet a damaged table are not repeated without a pause, and neither they nor
+// their stacks fill the log.
 func TestCompactionsThatFail(t *testing.T) {
 	var log countingLog
 	o := options(vfs.NewMem())
-	o.SweepInterval = time.Hour
-	o.Logger = slog.New(slog.NewTextHandler(&log, nil))
+	o.SweepInterval, o.Logger = time.Hour, slog.New(slog.NewTextHandler(&log, nil))
 	s, err := Open(t.Context(), o)
 	r := &rig{TB: t, ctx: t.Context(), fs: o.FS, s: s}
 	r.must(err)
-	layer := func() error { // a table that overlaps with all others
-		return errors.Join(s.db.Set([]byte{'!'}, nil, nil), s.db.Set([]byte{'~'}, nil, nil), s.db.Flush())
-	}
-	r.must(errors.Join(layer(), layer()))
+	r.layer()
+	r.must(s.db.Compact(r.ctx, []byte{0}, []byte{0xff}, false)) // down, where each compaction meets it
 	r.close()
 	s, err = Open(t.Context(), o)
 	r.must(err)
-	log.lines.Store(0)
+	r.s = s
 	for _, path := range filesOf(t, o.FS, ".sst") {
 		f, err := o.FS.OpenReadWrite(path, vfs.WriteCategoryUnspecified)
 		r.must(err)
 		_, err = f.WriteAt(make([]byte, 200), 0)
 		r.must(errors.Join(err, f.Close()))
 	}
-	refused := make(chan error, 1)
-	go func() {
-		for range 3 * stopWritesAt {
-			if err := s.writable(true); err != nil {
-				refused <- err
-				return
-			}
-			if err := layer(); err != nil {
-				refused <- err
-				return
-			}
-		}
-		refused <- nil
-	}()
-	select {
-	case err := <-refused:
-		if mail.CodeOf(err) != mail.CodeUnavailable || !strings.Contains(fmt.Sprint(err), "merge") {
-			t.Errorf("changes beside compactions that fail: %v", err)
-		}
-	case <-time.After(30 * time.Second):
-		t.Fatal("a writer waits for compactions that fail")
+	failed := false
+	for range 20 {
+		r.layer()
+		failed = failed || s.compactor.failing()
 	}
-	if n := log.lines.Load(); n > 20 {
-		t.Errorf("%d lines in the log:\n%.2000s", n, log.String())
+	if !failed && !within(20*time.Second, s.compactor.failing) {
+		t.Fatal("no compaction has failed")
 	}
-	if strings.Contains(log.String(), "stack trace") {
-		t.Errorf("stacks in the log:\n%.2000s", log.String())
+	before := s.db.Metrics().Compact.Count
+	time.Sleep(300 * time.Millisecond) // so long nothing much happens
+	if n := s.db.Metrics().Compact.Count - before; n > 10 {
+		t.Errorf("%d compactions in a moment", n)
 	}
 	_ = s.Close()
+	if n := log.lines.Load(); n > 20 || strings.Contains(log.String(), "stack trace") {
+		t.Errorf("%d lines in the log:\n%.2000s", n, log.String())
+	}
+}
+
+// While compactions fail changes are refused before the database makes writers wait for one,
+// and are accepted when one has succeeded.
+func TestWritersDoNotWaitForCompactions(t *testing.T) {
+	r := newRig(t, vfs.NewMem())
+	c := r.s.compactor
+	pause := func(failures int, resume time.Time) {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.failures, c.resume = failures, resume
+	}
+	pause(1, time.Now().Add(time.Hour))
+	for r.s.db.Metrics().Levels[0].Sublevels < stopWritesAt*3/4 {
+		r.layer()
+	}
+	if !within(20*time.Second, func() bool { return r.s.writable(false) != nil }) {
+		t.Fatal("changes are accepted until the database makes them wait")
+	}
+	if err := r.s.writable(false); mail.CodeOf(err) != mail.CodeUnavailable || !strings.Contains(fmt.Sprint(err), "merge") {
+		t.Errorf("changes are refused with %v", err)
+	}
+	pause(0, time.Time{})
+	c.look()
+	if !within(20*time.Second, func() bool { return r.s.writable(false) == nil }) {
+		t.Error("changes are not accepted again")
+	}
+	r.append(r.inbox, newMessage("again", "text"), "")
 }
 
 // When the database says that it cannot go on, the process is ended in order, without a stack.

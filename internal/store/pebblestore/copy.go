@@ -31,6 +31,24 @@ func (s *Store) copy(ctx context.Context, acct mail.AccountID, from, to mail.Mai
 		return nil, err
 	}
 	defer s.leave()
+	out := &store.CopyResult{}
+	err := inSteps(uids, func(set mail.UIDSet) (mail.UIDSet, error) {
+		rest, err := s.copyStep(ctx, acct, from, to, set, quota, move, out)
+		quota = 0 // the first step has seen that there is room for all
+		return rest, err
+	})
+	if err == nil {
+		return out, nil
+	}
+	if !move {
+		s.uncopy(ctx, acct, to, out.To)
+	}
+	return nil, err
+}
+
+// copyStep is copy for the first messages of a set, and returns the others. The quota is applied
+// to all of them.
+func (s *Store) copyStep(ctx context.Context, acct mail.AccountID, from, to mail.MailboxID, uids mail.UIDSet, quota int64, move bool, out *store.CopyResult) (rest mail.UIDSet, err error) {
 	c, err := s.begin(ctx, acct)
 	if err != nil {
 		return nil, boxError(err)
@@ -40,26 +58,49 @@ func (s *Store) copy(ctx context.Context, acct mail.AccountID, from, to mail.Mai
 	if err != nil {
 		return nil, err
 	}
-	messages, size, err := c.collect(ctx, src, uids)
-	if err != nil {
+	out.UIDValidity = dst.current().uidValidity
+	messages, rest, err := c.collect(ctx, src, uids, nil)
+	if err != nil || len(messages) == 0 {
 		return nil, err
 	}
-	out := &store.CopyResult{UIDValidity: dst.current().uidValidity}
-	if len(messages) == 0 {
-		return out, nil
+	if !move && quota > 0 {
+		if err := c.fits(ctx, src, messages, rest, quota); err != nil {
+			return nil, err
+		}
 	}
-	if !move && quota > 0 && c.head.used+size > quota {
-		return nil, overQuota()
-	}
-	if err := c.duplicate(src, dst, messages, move, out); err != nil {
+	step := &store.CopyResult{}
+	if err := c.duplicate(src, dst, messages, move, step); err != nil {
 		return nil, err
 	}
 	dst.head.highest = c.seq
 	if move {
 		src.head.highest = c.seq
+	}
+	if err := c.commit(true); err != nil {
+		return nil, err
+	}
+	out.From, out.To = append(out.From, step.From...), append(out.To, step.To...)
+	if move {
 		out.SourceModSeq = mail.ModSeq(c.seq)
 	}
-	return out, c.commit(true)
+	return rest, nil
+}
+
+// fits reports OverQuota when copies of the messages, and of the rest of the set, would exceed
+// the quota.
+func (c *change) fits(ctx context.Context, src *boxChange, messages []copied, rest mail.UIDSet, quota int64) error {
+	used := c.head.used
+	for i := range messages {
+		used += messages[i].hot.size
+	}
+	err := c.s.walk(ctx, c.acct.id, src.id, rest, func(_ mail.UID, h *hot) error {
+		used += h.size
+		return nil
+	})
+	if err == nil && used > quota {
+		return overQuota()
+	}
+	return err
 }
 
 // twoBoxes returns source and destination.
@@ -73,16 +114,23 @@ func (c *change) twoBoxes(from, to mail.MailboxID) (src, dst *boxChange, err err
 	return src, dst, nil
 }
 
-// collect reads the hot records of a set of messages.
-func (c *change) collect(ctx context.Context, src *boxChange, uids mail.UIDSet) (messages []copied, size int64, err error) {
+// collect reads the hot records of the first messages of a set, of those only the ones that
+// want, when not nil, is true for, and returns the rest of the set.
+func (c *change) collect(ctx context.Context, src *boxChange, uids mail.UIDSet, want func(*hot) bool) (messages []copied, rest mail.UIDSet, err error) {
 	err = c.s.walk(ctx, c.acct.id, src.id, uids, func(uid mail.UID, h *hot) error {
+		if want != nil && !want(h) {
+			return nil
+		}
+		if len(messages) == c.s.opt.changeStep {
+			rest = src.rest(uids, uid)
+			return errStop
+		}
 		m := copied{uid, *h}
 		m.hot.keywords = slices.Clone(h.keywords)
 		messages = append(messages, m)
-		size += h.size
 		return nil
 	})
-	return messages, size, err
+	return messages, rest, ignoreStop(err)
 }
 
 // duplicate puts messages into dst and, when move is set, takes them out of src.

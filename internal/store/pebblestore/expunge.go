@@ -3,7 +3,6 @@ package pebblestore
 import (
 	"context"
 	"fmt"
-	"slices"
 
 	"github.com/cockroachdb/pebble/v2"
 
@@ -22,6 +21,18 @@ func (s *Store) Expunge(ctx context.Context, acct mail.AccountID, mbox mail.Mail
 		return nil, err
 	}
 	defer s.leave()
+	out := &store.ExpungeResult{}
+	err := inSteps(uids, func(set mail.UIDSet) (mail.UIDSet, error) {
+		return s.expungeStep(ctx, acct, mbox, set, onlyDeleted, out)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// expungeStep is Expunge for the first messages of a set, and returns the others.
+func (s *Store) expungeStep(ctx context.Context, acct mail.AccountID, mbox mail.MailboxID, uids mail.UIDSet, onlyDeleted bool, out *store.ExpungeResult) (rest mail.UIDSet, err error) {
 	c, err := s.begin(ctx, acct)
 	if err != nil {
 		return nil, boxError(err)
@@ -31,37 +42,38 @@ func (s *Store) Expunge(ctx context.Context, acct mail.AccountID, mbox mail.Mail
 	if err != nil {
 		return nil, err
 	}
-	out := &store.ExpungeResult{}
-	if onlyDeleted && box.head.deleted == 0 {
-		return out, nil
+	var want func(*hot) bool
+	if onlyDeleted {
+		if box.head.deleted == 0 {
+			return nil, nil
+		}
+		want = func(h *hot) bool { return h.system&mail.Deleted != 0 }
 	}
-	messages, _, err := c.collect(ctx, box, uids)
-	if err != nil {
+	messages, rest, err := c.collect(ctx, box, uids, want)
+	if err != nil || len(messages) == 0 {
 		return nil, err
 	}
-	if onlyDeleted {
-		messages = slices.DeleteFunc(messages, func(m copied) bool { return m.hot.system&mail.Deleted == 0 })
-	}
-	if len(messages) == 0 {
-		return out, nil
-	}
+	var removed mail.UIDSet
 	gone, err := c.discard(box.id, messages, func(m *copied) {
 		c.remove(box, m.uid, &m.hot)
-		out.UIDs = out.UIDs.Append(m.uid)
+		removed = removed.Append(m.uid)
 	})
 	if err != nil {
 		return nil, err
 	}
-	c.tombstone(box, out.UIDs)
+	c.tombstone(box, removed)
 	box.head.highest = c.seq
-	out.ModSeq = mail.ModSeq(c.seq)
 	if err := c.commit(true); err != nil {
 		return nil, err
 	}
+	for u := range removed.All() {
+		out.UIDs = out.UIDs.Append(u)
+	}
+	out.ModSeq = mail.ModSeq(c.seq)
 	if gone > 0 {
 		s.wakeSweeper()
 	}
-	return out, nil
+	return rest, nil
 }
 
 // discard removes messages: remove takes away their rows in the mailbox, and what

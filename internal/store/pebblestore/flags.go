@@ -17,6 +17,18 @@ func (s *Store) UpdateFlags(ctx context.Context, acct mail.AccountID, mbox mail.
 	if u.MetaData != nil && len(*u.MetaData) > maxMetaData {
 		return nil, mail.NewError(mail.CodeLimit, "the metadata is too long")
 	}
+	out := &store.FlagResult{}
+	err := inSteps(u.UIDs, func(set mail.UIDSet) (mail.UIDSet, error) {
+		return s.updateStep(ctx, acct, mbox, set, &u, out)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// updateStep is UpdateFlags for the first messages of a set, and returns the others.
+func (s *Store) updateStep(ctx context.Context, acct mail.AccountID, mbox mail.MailboxID, set mail.UIDSet, u *store.FlagUpdate, out *store.FlagResult) (rest mail.UIDSet, err error) {
 	c, err := s.begin(ctx, acct)
 	if err != nil {
 		return nil, boxError(err)
@@ -27,24 +39,35 @@ func (s *Store) UpdateFlags(ctx context.Context, acct mail.AccountID, mbox mail.
 	if err != nil {
 		return nil, err
 	}
-	p := &flagUpdater{c: c, box: box, u: &u, out: &store.FlagResult{}}
-	if err := s.walk(ctx, acct, mbox, u.UIDs, p.message); err != nil {
+	if out.Existing == nil {
+		out.Existing = make([]mail.HotRow, 0, min(set.Count(), int(box.head.messages)))
+	}
+	p := &flagUpdater{c: c, box: box, u: u, out: out}
+	err = s.walk(ctx, acct, mbox, set, func(uid mail.UID, h *hot) error {
+		if p.changed == s.opt.changeStep {
+			rest = box.rest(set, uid)
+			return errStop
+		}
+		return p.message(uid, h)
+	})
+	if ignoreStop(err) != nil {
 		return nil, err
 	}
-	if len(p.out.Changed) == 0 {
-		return p.out, nil
+	if p.changed == 0 {
+		return nil, nil
 	}
-	p.out.ModSeq = mail.ModSeq(c.seq)
+	out.ModSeq = mail.ModSeq(c.seq)
 	box.head.highest = c.seq
-	return p.out, c.commit(false)
+	return rest, c.commit(false)
 }
 
-// flagUpdater is one call of UpdateFlags.
+// flagUpdater is one step of UpdateFlags.
 type flagUpdater struct {
-	c   *change
-	box *boxChange
-	u   *store.FlagUpdate
-	out *store.FlagResult
+	c       *change
+	box     *boxChange
+	u       *store.FlagUpdate
+	out     *store.FlagResult
+	changed int // in this step
 	// The outcome for the flags that were met last: most messages of a set have the
 	// same ones.
 	before, after mail.Flags
@@ -75,6 +98,7 @@ func (p *flagUpdater) message(uid mail.UID, h *hot) error {
 	p.out.Existing = append(p.out.Existing, row)
 	if changed {
 		p.out.Changed = append(p.out.Changed, row)
+		p.changed++
 	}
 	return nil
 }

@@ -22,6 +22,7 @@ type rig struct {
 	acct  mail.AccountID
 	inbox mail.MailboxID
 	trash mail.MailboxID
+	dir   string // when not that of options
 }
 
 func options(fs vfs.FS) Options {
@@ -39,7 +40,11 @@ func newRig(t testing.TB, fs vfs.FS) *rig {
 
 func (r *rig) open() {
 	r.Helper()
-	s, err := Open(r.ctx, options(r.fs))
+	o := options(r.fs)
+	if r.dir != "" {
+		o.Dir = r.dir
+	}
+	s, err := Open(r.ctx, o)
 	if err != nil {
 		r.Fatal(err)
 	}

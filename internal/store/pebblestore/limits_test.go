@@ -122,7 +122,10 @@ func (r *rig) lastUID() mail.UID {
 }
 
 // stuff puts n messages into the mailbox by writing their rows, all of one document.
-func (r *rig) stuff(n int) {
+func (r *rig) stuff(n int) { r.stuffWith(n, func(*hot) {}) }
+
+// stuffWith is stuff with rows that f has changed.
+func (r *rig) stuffWith(n int, f func(h *hot)) {
 	r.Helper()
 	first := r.append(r.inbox, newMessage("stuffed", "text"), "")
 	value, err := r.s.get(uidKey(tabHot, r.acct, r.inbox, first.UID))
@@ -132,6 +135,7 @@ func (r *rig) stuff(n int) {
 	b := r.s.db.NewBatch()
 	for uid := first.UID + 1; uid <= first.UID+mail.UID(n); uid++ {
 		h.date++
+		f(&h)
 		set(b, uidKey(tabHot, r.acct, r.inbox, uid), h.append(nil))
 		set(b, appendDateKey(nil, r.acct, r.inbox, h.date, uid), nil)
 		set(b, appendMemberKey(nil, r.acct, h.thread, r.inbox, uid), nil)

@@ -68,6 +68,8 @@ type Options struct {
 
 	// deletionStep is how many messages a background deletion removes in one change.
 	deletionStep int
+	// changeStep is how many messages are changed at a time, see steps.go: a few MiB.
+	changeStep int
 	// migrations replaces those of the program, and version the format that they lead to.
 	migrations map[int]migration
 	version    int
@@ -107,6 +109,7 @@ func (o Options) withDefaults() (Options, error) {
 	setDefault(&o.ThreadAge, 180*24*time.Hour)
 	setDefault(&o.SweepInterval, 15*time.Second)
 	setDefault(&o.deletionStep, 500)
+	setDefault(&o.changeStep, 10_000)
 	setDefault(&o.version, formatVersion)
 	if o.Fatal == nil {
 		o.Fatal = func(text string) { panic("database: " + text) }

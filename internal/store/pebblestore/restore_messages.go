@@ -227,29 +227,34 @@ func (s *Store) RemoveRestored(ctx context.Context, acct mail.AccountID, mbox ma
 		return err
 	}
 	defer s.leave()
+	return inSteps(uids, func(set mail.UIDSet) (mail.UIDSet, error) { return s.removeRestoredStep(ctx, acct, mbox, set) })
+}
+
+// removeRestoredStep is RemoveRestored for the first messages of a set, and returns the others.
+func (s *Store) removeRestoredStep(ctx context.Context, acct mail.AccountID, mbox mail.MailboxID, uids mail.UIDSet) (rest mail.UIDSet, err error) {
 	c, err := s.beginRestore(ctx, acct, 0)
 	if err != nil {
-		return boxError(err)
+		return nil, boxError(err)
 	}
 	defer c.end()
 	box, err := c.box(mbox)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	messages, _, err := c.collect(ctx, box, uids)
+	messages, rest, err := c.collect(ctx, box, uids, nil)
 	if err != nil || len(messages) == 0 {
-		return err
+		return nil, err
 	}
 	box.silent()
 	gone, err := c.discard(box.id, messages, func(m *copied) { c.takeOut(box, m.uid, &m.hot) })
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if err := c.commit(true); err != nil {
-		return err
+		return nil, err
 	}
 	if gone > 0 {
 		s.wakeSweeper()
 	}
-	return nil
+	return rest, nil
 }
