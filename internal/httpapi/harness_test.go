@@ -1,14 +1,12 @@
 package httpapi
 
 import (
-	"bytes"
 	"context"
 	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"strings"
-	"sync"
 	"testing"
 
 	"mallard/internal/account"
@@ -17,6 +15,7 @@ import (
 	"mallard/internal/draft"
 	"mallard/internal/event/membus"
 	"mallard/internal/limit/memlimit"
+	"mallard/internal/logtest"
 	"mallard/internal/mail"
 	"mallard/internal/mailbox"
 	"mallard/internal/store"
@@ -34,26 +33,9 @@ type world struct {
 	tokens    *auth.Tokens
 	limits    *memlimit.Limits
 	bus       *membus.Bus
-	logs      *lockedBuffer
+	logs      *logtest.Buffer
 	logins    *auth.Service
 	book      *loginBook
-}
-
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *lockedBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *lockedBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
 }
 
 type worldOptions struct {
@@ -68,7 +50,7 @@ func newWorld(t testing.TB, change ...func(*worldOptions)) *world {
 	for _, c := range change {
 		c(&o)
 	}
-	w := &world{t: t, logs: &lockedBuffer{}}
+	w := &world{t: t, logs: &logtest.Buffer{}}
 	w.store = memstore.New(memstore.Options{Mangle: true, Fault: o.fault})
 	bus := membus.New()
 	w.bus = bus

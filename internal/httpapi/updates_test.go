@@ -181,16 +181,38 @@ func TestUpdatesWithoutHint(t *testing.T) {
 
 // Who tells of a change may be faster than the change: a stream looks again soon, once.
 func TestUpdatesAfterEarlyHint(t *testing.T) {
-	w := newWorld(t, func(o *worldOptions) { o.api.EventPoll, o.api.EventAgain = time.Hour, 200*time.Millisecond })
+	looked := make(chan struct{}, 100)
+	w := newWorld(t, func(o *worldOptions) {
+		o.api.EventPoll, o.api.EventAgain = time.Hour, 200*time.Millisecond
+		o.fault = func(op string) error {
+			if op == "ReadJournal" {
+				looked <- struct{}{}
+			}
+			return nil
+		}
+	})
 	a, _ := w.user("ann")
 	f := w.follow(t, startServer(t, w), "/users/"+a.ID.String()+"/updates")
 	f.want(": idling 1")
+	for len(looked) > 0 {
+		<-looked
+	}
 	must(t, w.bus.Publish(context.Background(), event.Event{Account: a.ID}))
-	time.Sleep(50 * time.Millisecond) // the stream has looked
+	<-looked // and after EventAgain once more
 	_, err := w.store.CreateMailbox(context.Background(), a.ID, mail.Mailbox{Path: "Late"}, 0)
 	must(t, err)
 	if e := f.next(); !strings.Contains(e, "CREATE") {
 		t.Errorf("got %s", e)
+	}
+}
+
+// idle reads so many lines that say that nothing happens.
+func (f *follower) idle(lines int) {
+	f.t.Helper()
+	for range lines {
+		if e := f.next(); !strings.HasPrefix(e, ": idling") {
+			f.t.Fatalf("got %q, want nothing to happen", e)
+		}
 	}
 }
 
@@ -210,11 +232,11 @@ func TestUpdatesDoNotPoll(t *testing.T) {
 	f := w.follow(t, startServer(t, w), "/users/"+a.ID.String()+"/updates")
 	f.want(": idling 1")
 	w.put(a.ID, inbox, "Subject: x\r\n\r\ny\r\n", "")
-	for e := f.next(); !strings.Contains(e, "EXISTS"); e = f.next() {
+	for e := f.next(); !strings.Contains(e, "COUNTERS"); e = f.next() { // the last that an arrival is told with
 	}
-	time.Sleep(100 * time.Millisecond) // what hints of the same change want
+	f.idle(20) // as long as hints of the same change make it look
 	before := reads.Load()
-	time.Sleep(200 * time.Millisecond)
+	f.idle(40)
 	if n := reads.Load() - before; before == 0 || n != 0 {
 		t.Errorf("the journal was read %d times, and %d times when nothing happened", before, n)
 	}

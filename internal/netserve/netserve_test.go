@@ -1,7 +1,6 @@
 package netserve
 
 import (
-	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -20,39 +19,22 @@ import (
 
 	"go.uber.org/goleak"
 
+	"mallard/internal/logtest"
 	"mallard/internal/tlsconf"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// logBuffer is a log that can be read while it is written.
-type logBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *logBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *logBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
-}
-
 // running is a server that serves until the test ends.
 type running struct {
 	*Server
-	log  *logBuffer
+	log  *logtest.Buffer
 	stop func() error
 }
 
 func start(t *testing.T, o Options) *running {
 	t.Helper()
-	r := &running{log: &logBuffer{}}
+	r := &running{log: &logtest.Buffer{}}
 	o.Name, o.Host = "TEST", "127.0.0.1"
 	o.Log = slog.New(slog.NewTextHandler(r.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	s, err := Listen(o)
@@ -436,7 +418,7 @@ func (l *faultyListener) Accept() (net.Conn, error) {
 
 // Without file descriptors the server waits and goes on.
 func TestAcceptFailures(t *testing.T) {
-	log := &logBuffer{}
+	log := &logtest.Buffer{}
 	s, err := Listen(Options{Name: "TEST", Host: "127.0.0.1", Handler: echo, Log: slog.New(slog.NewTextHandler(log, nil))})
 	if err != nil {
 		t.Fatal(err)

@@ -2,7 +2,6 @@ package node
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -21,28 +20,11 @@ import (
 	"go.uber.org/goleak"
 
 	"mallard/internal/config"
+	"mallard/internal/logtest"
 	"mallard/internal/tlsconf"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
-
-// logBuffer is a log that can be read while it is written.
-type logBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *logBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *logBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
-}
 
 // testConfig is a configuration with a directory of its own and free ports.
 func testConfig(t *testing.T) *config.Config {
@@ -58,13 +40,13 @@ func testConfig(t *testing.T) *config.Config {
 type server struct {
 	*Node
 	t    *testing.T
-	log  *logBuffer
+	log  *logtest.Buffer
 	stop func() error // ends serving and closes the store
 }
 
 func serve(t *testing.T, c *config.Config) *server {
 	t.Helper()
-	s := &server{t: t, log: &logBuffer{}}
+	s := &server{t: t, log: &logtest.Buffer{}}
 	ctx, cancel := context.WithCancel(context.Background())
 	n, err := Open(ctx, c, Options{Log: slog.New(slog.NewTextHandler(s.log, nil)), Version: "test"})
 	if err != nil {

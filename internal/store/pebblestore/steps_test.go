@@ -146,7 +146,7 @@ func TestCopyIsTakenBack(t *testing.T) {
 
 // What is done to very many messages at once costs a bounded memory, but for what it answers.
 func TestMemoryOfAHugeChange(t *testing.T) {
-	many := 100_000
+	many := 40_000
 	switch {
 	case os.Getenv("MALLARD_STORETEST_LONG") != "":
 		many = 1_000_000
