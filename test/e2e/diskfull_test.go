@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strings"
 	"testing"
 	"time"
 
@@ -16,14 +17,7 @@ import (
 // there is room again mail comes in again.
 func TestDiskFull(t *testing.T) {
 	harness.OnlyMallard(t)
-	if os.Geteuid() != 0 {
-		harness.Missing(t, "mounting a small disk needs root")
-	}
-	dir := t.TempDir()
-	if r := (harness.Command{Program: "mount", Args: []string{"-t", "tmpfs", "-o", "size=160m", "mallard-e2e", dir}}).Run(t); r.Status != 0 {
-		harness.Missing(t, "cannot mount a small disk: %s", r.Err)
-	}
-	t.Cleanup(func() { harness.Command{Program: "umount", Args: []string{"-l", dir}}.Run(t) })
+	dir := smallDisk(t)
 	s := harness.Start(t, harness.Options{Dir: dir})
 	u := s.User("full", 1<<40)
 	s.Deliver(u, harness.Message(1))
@@ -72,6 +66,47 @@ func TestDiskFull(t *testing.T) {
 		t.Fatalf("there is room again, but: %v\n%s", last, s.Log())
 	}
 	checkAcked(t, s, u, append(acked, again), "with room again")
+	s.Stop()
+	s.Check()
+}
+
+// smallDisk mounts a disk of 160 MiB until the test ends.
+func smallDisk(t *testing.T) (dir string) {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		harness.Missing(t, "mounting a small disk needs root")
+	}
+	dir = t.TempDir()
+	if r := (harness.Command{Program: "mount", Args: []string{"-t", "tmpfs", "-o", "size=160m", "mallard-e2e", dir}}).Run(t); r.Status != 0 {
+		harness.Missing(t, "cannot mount a small disk: %s", r.Err)
+	}
+	t.Cleanup(func() { harness.Command{Program: "umount", Args: []string{"-l", dir}}.Run(t) })
+	return dir
+}
+
+// On a disk that cannot be written to the server does not start, and says why; afterwards all is as it was.
+func TestReadOnlyDisk(t *testing.T) {
+	harness.OnlyMallard(t)
+	dir := smallDisk(t)
+	data := filepath.Join(dir, "data")
+	if err := os.Mkdir(data, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	s := harness.Start(t, harness.Options{Dir: dir})
+	u := s.User("fixed", 0)
+	s.Deliver(u, harness.Message(1))
+	s.Stop()
+	harness.Command{Program: "mount", Args: []string{"--bind", data, data}}.Must(t)
+	t.Cleanup(func() { harness.Command{Program: "umount", Args: []string{"-l", data}}.Run(t) })
+	harness.Command{Program: "mount", Args: []string{"-o", "remount,ro,bind", data}}.Must(t)
+	r := mallard(t, s, "", "serve")
+	if r.Status != 1 || !strings.Contains(r.Err, "cannot write to its disk") || strings.Contains(r.Err, "goroutine") {
+		t.Errorf("a server on a read-only disk ended with status %d: %s", r.Status, r.Err)
+	}
+	harness.Command{Program: "mount", Args: []string{"-o", "remount,rw,bind", data}}.Must(t)
+	s.Run()
+	s.Deliver(u, harness.Message(2))
+	checkAcked(t, s, u, []string{harness.Message(2)}, "after the disk was read-only")
 	s.Stop()
 	s.Check()
 }

@@ -90,6 +90,39 @@ func TestCheckFindsDamage(t *testing.T) {
 	}
 }
 
+// Without a file of its database the store is not opened: the error names the file and what to do.
+func TestMissingFileOfTheDatabase(t *testing.T) {
+	harness.OnlyMallard(t)
+	s := harness.Start(t, harness.Options{})
+	u := s.User("missing", 0)
+	for n := range 30 {
+		s.Deliver(u, harness.Message(n))
+	}
+	s.Stop()
+	s.Run() // what was in the log is in tables now
+	s.Stop()
+	for _, kind := range []string{"*.sst", "*.blob"} {
+		files, err := filepath.Glob(filepath.Join(s.Dir, "data", "db", kind))
+		if err != nil || len(files) == 0 {
+			t.Fatalf("no files %s: %v", kind, err)
+		}
+		if err := os.Rename(files[0], files[0]+".away"); err != nil {
+			t.Fatal(err)
+		}
+		number := strings.TrimSuffix(filepath.Base(files[0]), kind[1:])
+		for _, command := range []string{"check", "serve"} {
+			r := mallard(t, s, "", command)
+			if r.Status != 1 || !strings.Contains(r.Err, number) || !strings.Contains(r.Err, "from a backup") || strings.Contains(r.Err, "goroutine") {
+				t.Errorf("%s without %s ended with status %d: %s", command, files[0], r.Status, r.Err)
+			}
+		}
+		if err := os.Rename(files[0]+".away", files[0]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.Check()
+}
+
 // The demonstration is one command on a machine with nothing but the binary; ports come from the environment here.
 func TestDemo(t *testing.T) {
 	harness.OnlyMallard(t)
