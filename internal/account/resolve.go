@@ -4,8 +4,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"sync"
-	"time"
 
 	"mallard/internal/address"
 	"mallard/internal/mail"
@@ -114,79 +112,4 @@ func (s *Service) firstOf(ctx context.Context, views ...string) (*mail.Address, 
 type resolveKey struct {
 	addr     string
 	wildcard bool
-}
-
-// resolveCache keeps rows that were found. It is emptied whenever this process
-// changes any address: changes are rare next to deliveries, and there is then no
-// rule to get wrong about which entries a wildcard or an alias concerns.
-type resolveCache struct {
-	size int
-	ttl  time.Duration
-	now  func() time.Time
-
-	mu      sync.Mutex
-	rows    map[resolveKey]resolveEntry
-	version int // of the addresses; grows with each change of this process
-}
-
-type resolveEntry struct {
-	row     *mail.Address
-	expires time.Time
-}
-
-func newResolveCache(size int, ttl time.Duration, now func() time.Time) *resolveCache {
-	return &resolveCache{size: size, ttl: ttl, now: now, rows: make(map[resolveKey]resolveEntry)}
-}
-
-// get returns the row, nil when it is not known, and the version to give to put.
-func (c *resolveCache) get(key resolveKey) (*mail.Address, int) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	e, ok := c.rows[key]
-	if !ok || !c.now().Before(e.expires) {
-		return nil, c.version
-	}
-	return e.row, c.version
-}
-
-// put keeps a row, unless addresses changed since the version was given: the row
-// may have been read before that.
-func (c *resolveCache) put(key resolveKey, row *mail.Address, version int) {
-	if c.ttl <= 0 {
-		return
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if version != c.version {
-		return
-	}
-	if len(c.rows) >= c.size {
-		c.evict()
-	}
-	c.rows[key] = resolveEntry{row: row, expires: c.now().Add(c.ttl)}
-}
-
-// evict makes room: it drops what has expired, or else a quarter.
-func (c *resolveCache) evict() {
-	now := c.now()
-	for k, e := range c.rows {
-		if !now.Before(e.expires) {
-			delete(c.rows, k)
-		}
-	}
-	drop := len(c.rows) - c.size + max(1, c.size/4)
-	for k := range c.rows {
-		if drop <= 0 {
-			return
-		}
-		delete(c.rows, k)
-		drop--
-	}
-}
-
-func (c *resolveCache) clear() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.version++
-	clear(c.rows)
 }

@@ -71,17 +71,22 @@ const (
 
 // Service keeps accounts and addresses. It is safe for concurrent use.
 type Service struct {
-	store    Store
-	hasher   Hasher
-	events   Publisher
-	domain   string
-	base     Settings
-	now      func() time.Time
-	log      *slog.Logger
-	ids      *mail.IDGenerator
-	resolved *resolveCache
+	store  Store
+	hasher Hasher
+	events Publisher
+	domain string
+	base   Settings
+	now    func() time.Time
+	log    *slog.Logger
+	ids    *mail.IDGenerator
+	// resolved are rows of addresses that were found. It is emptied whenever this process
+	// changes any address: changes are rare next to deliveries, and there is then no
+	// rule to get wrong about which entries a wildcard or an alias concerns.
+	resolved *cache[resolveKey, mail.Address]
 	settings settingsCache
-	recent   recentCache
+	// recent are accounts for deliveries: one takes two looks at the account, and the next
+	// one follows soon.
+	recent *cache[mail.AccountID, mail.Account]
 }
 
 // New returns a service.
@@ -112,9 +117,9 @@ func New(o Options) (*Service, error) {
 		store: o.Store, hasher: o.Hasher, events: o.Events,
 		domain: address.NormalizeDomain(o.EmailDomain), base: o.Settings.withDefaults(),
 		now: o.Now, log: o.Log, ids: ids,
-		resolved: newResolveCache(o.CacheSize, o.CacheTTL, o.Now),
+		resolved: newCache[resolveKey, mail.Address](o.CacheSize, o.CacheTTL, o.Now),
 		settings: settingsCache{ttl: o.CacheTTL},
-		recent:   recentCache{size: o.CacheSize, ttl: o.RecentTTL, now: o.Now},
+		recent:   newCache[mail.AccountID, mail.Account](o.CacheSize, o.RecentTTL, o.Now),
 	}, nil
 }
 

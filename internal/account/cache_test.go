@@ -7,13 +7,13 @@ import (
 	"mallard/internal/mail"
 )
 
-func TestRecentCache(t *testing.T) {
+func TestCache(t *testing.T) {
 	now := time.Unix(1000, 0)
-	c := &recentCache{size: 2, ttl: time.Second, now: func() time.Time { return now }}
+	c := newCache[mail.AccountID, mail.Account](2, time.Second, func() time.Time { return now })
 	put := func(b byte) mail.AccountID {
 		a := &mail.Account{ID: mail.AccountID{b}}
 		_, version := c.get(a.ID)
-		c.put(a, version)
+		c.put(a.ID, a, version)
 		return a.ID
 	}
 	known := func(id mail.AccountID) bool {
@@ -35,7 +35,7 @@ func TestRecentCache(t *testing.T) {
 	}
 	_, version := c.get(one)
 	c.forget(one)
-	c.put(&mail.Account{ID: one}, version)
+	c.put(one, &mail.Account{ID: one}, version)
 	if known(one) {
 		t.Error("what was read before a change is there after it")
 	}
