@@ -48,6 +48,10 @@ func outcomeUnknown(err error) bool {
 	if errors.As(err, &wc) && wc.WriteConcernError != nil {
 		return true
 	}
+	var bulk mongo.BulkWriteException
+	if errors.As(err, &bulk) && bulk.WriteConcernError != nil {
+		return true
+	}
 	return mongo.IsNetworkError(err) || mongo.IsTimeout(err) ||
 		errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
 }
