@@ -1,8 +1,10 @@
 // Package batch makes one operation of what several callers want of one thing at the same time, where they would have to
 // wait for each other anyway.
 //
-// Nobody waits for company: what comes when nobody else is at it is done at once and alone. What comes meanwhile is done
-// together by the next operation.
+// A Batcher is for one thing at a time, by its key; Rounds are for callers that take the same steps with different things.
+//
+// Nobody waits for company that may not come: what comes when nobody else is at it is done at once and alone. What comes
+// meanwhile is done together by the next operation.
 //
 // It imports nothing of the module.
 package batch

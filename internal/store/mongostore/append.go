@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
@@ -42,12 +43,15 @@ func (s *Store) Append(ctx context.Context, acct mail.AccountID, mbox mail.Mailb
 	if err != nil {
 		return nil, err
 	}
-	ctx = context.WithoutCancel(ctx)
+	ctx, member := s.enterRound(context.WithoutCancel(ctx), len(in))
+	defer member.Leave()
 	if err := s.begin(ctx, acct, p); err != nil {
+		member.Leave()
 		s.takeBack(ctx, p)
 		return nil, err
 	}
 	out, err := s.appendPrepared(ctx, acct, mbox, in, p)
+	member.Leave()
 	if err != nil {
 		if errors.Is(err, store.ErrOutcomeUnknown) {
 			s.settleLater(p.charged, func(ctx context.Context) error { return s.takeArrivalsBack(ctx, acct, mbox, p.arrivals) })
@@ -83,6 +87,7 @@ func (s *Store) begin(ctx context.Context, acct mail.AccountID, p *appending) er
 		}
 	}
 	errs := make([]error, first+len(apart))
+	var taken atomic.Int32 // of the steps of a round that come first
 	_ = parallel(len(errs), func(i int) error {
 		switch i {
 		case 0:
@@ -91,6 +96,9 @@ func (s *Store) begin(ctx context.Context, acct mail.AccountID, p *appending) er
 			p.threads, errs[i] = s.assignThreads(ctx, acct, p.staged)
 		default:
 			errs[i] = s.storeAttachments(ctx, apart[i-first])
+		}
+		if i < first && taken.Add(1) == first && p.attached() {
+			memberOf(ctx).Leave() // attachments take longer than the others should wait
 		}
 		return nil
 	})
@@ -122,6 +130,11 @@ type appending struct {
 	room    int64 // what may be used before, for all of them to fit
 
 	arrivals []*arrival // once they have numbers
+}
+
+// attached reports whether there are attachments to be stored.
+func (p *appending) attached() bool {
+	return slices.ContainsFunc(p.made, func(m *prepared) bool { return len(m.st.files) > 0 })
 }
 
 func (s *Store) prepareAll(ctx context.Context, in []store.Append) (*appending, error) {
@@ -178,6 +191,7 @@ func (s *Store) appendPrepared(ctx context.Context, acct mail.AccountID, mbox ma
 		}
 	}
 	s.log(ctx, rows...)
+	memberOf(ctx).Leave()
 	s.addKeywords(ctx, r.box, flags...)
 	s.tellCounters(ctx, mbox, n)
 	s.register.note(acct, box, in, p.staged)

@@ -75,16 +75,18 @@ func (s *Store) makeCharge(ctx context.Context, c *charge, limited bool, room in
 		entry = append(entry, bson.E{Key: entryIDs, Value: c.ids})
 	}
 	old := s.ledger.take(c.user, time.Now())
-	tries := 0
-	err := s.again(ctx, func(ctx context.Context) (err error) {
+	tries, doubt := 0, false
+	err := s.again(ctx, func(ctx context.Context) error {
 		if err := s.step("charge"); err != nil {
 			return err
 		}
 		tries++
-		c.sure, err = s.chargeOnce(&charging{charge: c, entry: entry, old: old, limited: limited, room: room})
+		one := &charging{charge: c, entry: entry, old: old, limited: limited, room: room}
+		err := s.chargeOnce(ctx, one)
+		c.sure, doubt = one.done, doubt || one.doubt
 		return err
 	})
-	if err == nil && !c.sure && tries > 1 { // an earlier attempt may have done it
+	if err == nil && !c.sure && (tries > 1 || doubt) { // an earlier attempt may have done it
 		n, cerr := s.users().CountDocuments(ctx, bson.D{{Key: "_id", Value: c.user}, {Key: c.member, Value: bson.D{{Key: "$exists", Value: true}}}})
 		c.sure, err = n == 1, cerr
 	}

@@ -88,9 +88,16 @@ func (s *Store) insertRows(ctx context.Context, docs []bson.D) error {
 		return err
 	}
 	return s.again(ctx, func(ctx context.Context) error {
-		_, err := s.journal().InsertMany(ctx, docs, options.InsertMany().SetOrdered(false))
-		return exceptDuplicates(err)
+		if done, err := s.insertRowsTogether(ctx, docs); err != nil || done {
+			return err
+		}
+		return s.insertRowsOnce(ctx, docs)
 	})
+}
+
+func (s *Store) insertRowsOnce(ctx context.Context, docs []bson.D) error {
+	_, err := s.journal().InsertMany(ctx, docs, options.InsertMany().SetOrdered(false))
+	return exceptDuplicates(err)
 }
 
 // exceptDuplicates is nil for an insert of which nothing is left to do but what was done before.

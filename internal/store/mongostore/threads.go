@@ -64,6 +64,9 @@ func (s *Store) assignThread(ctx context.Context, acct mail.AccountID, reference
 	hashes := threadHashes(references)
 	id := bson.ObjectID(newID[mail.ThreadID](s))
 	err := s.again(ctx, func(ctx context.Context) error {
+		if made, err := s.makeThread(ctx, &threading{user: oid(acct), id: id, hashes: hashes, subject: subject}); err != nil || made {
+			return err
+		}
 		known, err := knownThread(ctx, threads, acct, hashes, subject, s.o.Now())
 		if err == nil {
 			id = known
@@ -92,16 +95,24 @@ func knownThread(ctx context.Context, threads *mongo.Collection, acct mail.Accou
 	if len(hashes) == 0 {
 		return bson.ObjectID{}, mongo.ErrNoDocuments
 	}
-	doc, err := threads.FindOneAndUpdate(ctx,
-		bson.D{{Key: "user", Value: oid(acct)}, {Key: "ids", Value: bson.D{{Key: "$in", Value: hashes}}}, {Key: "subject", Value: subject}},
-		bson.D{
-			{Key: "$addToSet", Value: bson.D{{Key: "ids", Value: bson.D{{Key: "$each", Value: hashes}}}}},
-			{Key: "$set", Value: bson.D{{Key: "updated", Value: stored(now)}}},
-		}, options.FindOneAndUpdate().SetProjection(bson.D{{Key: "_id", Value: 1}})).Raw()
+	doc, err := threads.FindOneAndUpdate(ctx, threadFilter(oid(acct), hashes, subject), threadUpdate(hashes, now), options.FindOneAndUpdate().SetProjection(bson.D{{Key: "_id", Value: 1}})).Raw()
 	if err != nil {
 		return bson.ObjectID{}, err
 	}
 	return doc.Lookup("_id").ObjectID(), nil
+}
+
+// threadFilter finds the conversation of an account with one of some references and a subject.
+func threadFilter(user bson.ObjectID, hashes []string, subject string) bson.D {
+	return bson.D{{Key: "user", Value: user}, {Key: "ids", Value: bson.D{{Key: "$in", Value: hashes}}}, {Key: "subject", Value: subject}}
+}
+
+// threadUpdate adds references to a conversation.
+func threadUpdate(hashes []string, now time.Time) bson.D {
+	return bson.D{
+		{Key: "$addToSet", Value: bson.D{{Key: "ids", Value: bson.D{{Key: "$each", Value: hashes}}}}},
+		{Key: "$set", Value: bson.D{{Key: "updated", Value: stored(now)}}},
+	}
 }
 
 // arrivalMillis is the time that retention counts from.

@@ -20,6 +20,7 @@ import (
 type together struct {
 	numbers *batch.Batcher[boxOf, *taking]
 	charges *batch.Batcher[bson.ObjectID, *charging]
+	rounds
 }
 
 // maxTogether is how many callers there are at most for one operation.
@@ -29,6 +30,7 @@ func (s *Store) startTogether() {
 	s.together = together{
 		numbers: batch.New[boxOf](maxTogether, s.takeTogether),
 		charges: batch.New[bson.ObjectID](maxTogether, s.chargeTogether),
+		rounds:  s.newRounds(),
 	}
 }
 
@@ -119,36 +121,61 @@ type charging struct {
 
 	end   time.Time
 	done  bool // it was made
-	alone bool // those of all together were not: it is to be tried alone
+	alone bool // those of all together were not, or not all of them: it is to be tried alone
+	doubt bool // it may have been made before
 	err   error
 }
 
-// chargeOnce makes one attempt at a charge, together with who else charges the account meanwhile. It reports whether the
-// account is there, has room and has no entry of the charge yet.
-func (s *Store) chargeOnce(c *charging) (done bool, err error) {
+// chargeOnce makes one attempt at a charge, together with who else charges accounts meanwhile. Afterwards c says whether the
+// account was there, had room and had no entry of the charge yet.
+func (s *Store) chargeOnce(ctx context.Context, c *charging) error {
 	c.end = time.Now().Add(s.o.Timeout)
-	if err := s.together.charges.Do(c.user, c); err != nil {
-		return false, err
+	together, err := s.together.charge.Do(memberOf(ctx), c)
+	if err == nil && !together {
+		err = s.together.charges.Do(c.user, c)
+	}
+	if err != nil {
+		return err
 	}
 	if c.alone {
 		s.chargeTogether([]*charging{c})
 	}
-	return c.done, c.err
+	return c.err
 }
 
-// chargeTogether makes the charges of several callers with one update that makes all of them or none. All fit one after the
-// other when each finds room for itself and those before it.
+// chargeTogether makes the charges of several callers to one account with one update that makes all of them or none.
 func (s *Store) chargeTogether(in []*charging) {
-	filter := bson.D{{Key: "_id", Value: in[0].user}, notCreating()}
+	filter, update := chargeUpdate(in)
+	ctx, cancel := s.attempt(endsOf(in)...)
+	defer cancel()
+	res, err := s.users().UpdateOne(ctx, filter, update)
+	for _, c := range in {
+		c.err = err
+		c.done = err == nil && res.MatchedCount == 1
+		c.alone = err == nil && !c.done && len(in) > 1
+	}
+}
+
+func endsOf(in []*charging) []time.Time {
+	out := make([]time.Time, len(in))
+	for i, c := range in {
+		out[i] = c.end
+	}
+	return out
+}
+
+// chargeUpdate is the update that makes charges of one account. All fit one after the other when each finds room for itself
+// and those before it.
+func chargeUpdate(in []*charging) (filter, update bson.D) {
+	filter = bson.D{{Key: "_id", Value: in[0].user}, notCreating()}
 	var entries bson.D
 	var old []string
 	var octets, room int64
 	limited := false
-	ends := make([]time.Time, len(in))
-	for i, c := range in {
+	for _, c := range in {
 		filter = append(filter, bson.E{Key: c.member, Value: bson.D{{Key: "$exists", Value: false}}})
 		entries = append(entries, bson.E{Key: c.member, Value: c.entry})
-		old, ends[i] = append(old, c.old...), c.end
+		old = append(old, c.old...)
 		if left := c.room - octets; c.limited && (!limited || left < room) {
 			limited, room = true, left
 		}
@@ -157,16 +184,9 @@ func (s *Store) chargeTogether(in []*charging) {
 	if limited {
 		filter = append(filter, bson.E{Key: "storageUsed", Value: bson.D{{Key: "$lte", Value: room}}})
 	}
-	update := bson.D{{Key: "$inc", Value: bson.D{{Key: "storageUsed", Value: numberOf(octets)}}}, {Key: "$set", Value: entries}}
+	update = bson.D{{Key: "$inc", Value: bson.D{{Key: "storageUsed", Value: numberOf(octets)}}}, {Key: "$set", Value: entries}}
 	if len(old) > 0 {
 		update = append(update, bson.E{Key: "$unset", Value: unsetOf(old)})
 	}
-	ctx, cancel := s.attempt(ends...)
-	defer cancel()
-	res, err := s.users().UpdateOne(ctx, filter, update)
-	for _, c := range in {
-		c.err = err
-		c.done = err == nil && res.MatchedCount == 1
-		c.alone = err == nil && !c.done && len(in) > 1
-	}
+	return filter, update
 }
