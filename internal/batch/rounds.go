@@ -6,40 +6,51 @@ import (
 	"time"
 )
 
-// Limits bound rounds. All must be greater than zero.
+// Limits bound rounds.
 type Limits struct {
-	Rounds  int           // how many are under way at the same time
-	Members int           // of a round
+	Members int           // of a round, greater than zero
+	Others  float64       // how many others are to be there when one comes, on average, for it to wait for company
+	Gather  time.Duration // how long who comes first waits for others at most
 	Wait    time.Duration // how long those at a step wait for the other members
-	Round   time.Duration // how long a round counts as one that is under way
 }
+
+const (
+	// share is which part of the time that a member usually takes it waits for others at most.
+	share = 8
+	// memory is of how many callers averages are.
+	memory = 16
+)
 
 // Rounds let callers that take the same steps take each of them together, as one operation.
 //
-// Nobody waits when fewer rounds than Limits.Rounds are under way: who comes then starts one alone. All who come otherwise
-// are the members of the next round. They are safe for concurrent use. Make them with NewRounds.
+// Nobody waits while few are under way at the same time: who comes then is alone in its round. Otherwise who comes first waits
+// a little for others, however many rounds are under way. Those who were in a round together end it together, and so come
+// again at about the same time. Rounds are safe for concurrent use. Make them with NewRounds.
 type Rounds struct {
 	limits Limits
 
-	mu       sync.Mutex
-	underWay int
-	waiting  []chan *Member
+	mu      sync.Mutex
+	inside  int           // callers that have come and have not left
+	others  float64       // how many others are there when one comes, on average
+	takes   time.Duration // from the start of a round until a member leaves, on average
+	waiting []chan *Member
+	timer   *time.Timer // starts the round of those who wait
 }
 
-// NewRounds returns Rounds of which none is under way.
+// NewRounds returns Rounds in which nobody is.
 func NewRounds(l Limits) *Rounds { return &Rounds{limits: l} }
 
 // A Member is a caller in a round. A nil one is in none. It is safe for concurrent use.
 type Member struct {
 	round *round
+	begun time.Time
 	left  bool
 	taken []any // the steps that it has come to
 }
 
 // round are callers that take the same steps.
 type round struct {
-	wait    time.Duration
-	over    func() // to be called once or more when it no longer counts
+	rounds  *Rounds
 	members []*Member
 
 	mu       sync.Mutex
@@ -55,53 +66,64 @@ type meeting struct {
 	ok    bool          // with a result
 }
 
-// Enter returns when the caller is a member of a round, which takes as long as Limits.Round when the rounds before take
-// longer. The member must leave it.
+// Enter returns when the caller is a member of a round. The member must leave it.
 func (r *Rounds) Enter() *Member {
 	r.mu.Lock()
+	r.others += (float64(r.inside) - r.others) / memory
+	r.inside++
 	turn := make(chan *Member, 1)
 	r.waiting = append(r.waiting, turn)
-	r.start()
+	switch {
+	case r.others < r.limits.Others || len(r.waiting) >= r.limits.Members:
+		r.start()
+	case len(r.waiting) == 1:
+		r.timer = time.AfterFunc(r.patience(), r.gathered)
+	}
 	r.mu.Unlock()
 	return <-turn
 }
 
-// Waiting returns how many callers wait for a round.
-func (r *Rounds) Waiting() int {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return len(r.waiting)
+// patience is how long who comes now waits for others.
+func (r *Rounds) patience() time.Duration {
+	if r.takes == 0 {
+		return r.limits.Gather
+	}
+	return min(r.limits.Gather, r.takes/share)
 }
 
-// start starts a round of those who wait, if there may be one.
+// gathered starts the round of those who wait. When they became many enough just as the time was over it may be those who
+// came after them, who then wait less.
+func (r *Rounds) gathered() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.waiting) > 0 {
+		r.start()
+	}
+}
+
+// start starts a round of those who wait.
 func (r *Rounds) start() {
-	n := min(len(r.waiting), r.limits.Members)
-	if n == 0 || r.underWay >= r.limits.Rounds {
-		return
+	if r.timer != nil {
+		r.timer.Stop()
+		r.timer = nil
 	}
-	r.underWay++
-	o := &round{wait: r.limits.Wait, meetings: make(map[any]*meeting)}
-	over := sync.OnceFunc(r.end)
-	late := time.AfterFunc(r.limits.Round, over)
-	o.over = func() {
-		late.Stop()
-		over()
+	o := &round{rounds: r, members: make([]*Member, len(r.waiting)), meetings: make(map[any]*meeting)}
+	now := time.Now()
+	for i := range o.members {
+		o.members[i] = &Member{round: o, begun: now}
 	}
-	for range n {
-		o.members = append(o.members, &Member{round: o})
+	for i, turn := range r.waiting {
+		turn <- o.members[i]
 	}
-	for i, m := range o.members {
-		r.waiting[i] <- m
-	}
-	r.waiting = slices.Delete(r.waiting, 0, n)
+	r.waiting = nil
 }
 
-// end counts a round no longer.
-func (r *Rounds) end() {
+// left counts a member that has left.
+func (r *Rounds) left(after time.Duration) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.underWay--
-	r.start()
+	r.inside--
+	r.takes += (after - r.takes) / memory
 }
 
 // Leave ends the membership: the others wait for the member no longer. It may be called more than once.
@@ -111,14 +133,14 @@ func (m *Member) Leave() {
 	}
 	o := m.round
 	o.mu.Lock()
+	again := m.left
 	m.left = true
 	for step, mt := range o.meetings {
 		o.look(step, mt)
 	}
-	over := !slices.ContainsFunc(o.members, func(m *Member) bool { return !m.left })
 	o.mu.Unlock()
-	if over {
-		o.over()
+	if !again {
+		o.rounds.left(time.Since(m.begun))
 	}
 }
 
@@ -186,7 +208,7 @@ func (s *Step[T]) meet(m *Member, item T) (mt *meeting, leads bool) {
 // lead waits for the others and does what they ask for, if there are any.
 func (s *Step[T]) lead(o *round, mt *meeting) (together bool) {
 	defer close(mt.done)
-	t := time.NewTimer(o.wait)
+	t := time.NewTimer(o.rounds.limits.Wait)
 	defer t.Stop()
 	select {
 	case <-mt.whole:

@@ -10,26 +10,26 @@ import (
 )
 
 const (
-	testWait  = 20 * time.Millisecond
-	testRound = time.Minute
+	testWait   = 20 * time.Millisecond
+	testGather = 3 * time.Millisecond
 )
 
-func testRounds(rounds, members int) *Rounds {
-	return NewRounds(Limits{Rounds: rounds, Members: members, Wait: testWait, Round: testRound})
+// testRounds are some where everybody waits for company.
+func testRounds(members int) *Rounds {
+	return NewRounds(Limits{Members: members, Gather: testGather, Wait: testWait})
 }
 
 // sizesOf starts callers one after the other, a millisecond apart, each of which stays in its round for a second, and
-// returns how many came to the step together, in the order of the operations.
-func sizesOf(t *testing.T, rounds, members, callers int) (sizes []int, took time.Duration) {
+// returns how many came to the step together, in the order in which it was done.
+func sizesOf(t *testing.T, r *Rounds, callers int) (sizes []int) {
 	t.Helper()
 	var mu sync.Mutex
-	r, alone := testRounds(rounds, members), 0
-	step := NewStep(func(items []int) {
+	note := func(n int) {
 		mu.Lock()
 		defer mu.Unlock()
-		sizes = append(sizes, len(items))
-	})
-	begin := time.Now()
+		sizes = append(sizes, n)
+	}
+	step := NewStep(func(items []int) { note(len(items)) })
 	var g sync.WaitGroup
 	for n := range callers {
 		g.Go(func() {
@@ -40,59 +40,94 @@ func sizesOf(t *testing.T, rounds, members, callers int) (sizes []int, took time
 				t.Error(err)
 			}
 			if !together {
-				mu.Lock()
-				alone++
-				mu.Unlock()
+				note(1)
 			}
 			time.Sleep(time.Second)
 		})
 		time.Sleep(time.Millisecond)
 	}
 	g.Wait()
-	for range alone {
-		sizes = append(sizes, 1)
+	if r.inside != 0 || len(r.waiting) != 0 {
+		t.Errorf("%d are there and %d wait when all have left", r.inside, len(r.waiting))
 	}
-	if r.underWay != 0 || len(r.waiting) != 0 {
-		t.Errorf("%d rounds are under way and %d wait when all have left", r.underWay, len(r.waiting))
-	}
-	return sizes, time.Since(begin).Truncate(time.Second)
+	return sizes
 }
 
-// Who comes when there may be another round starts one alone; the others make the next one.
+// Who comes first waits for others, unless few are there at the same time.
 func TestRounds(t *testing.T) {
+	limits := Limits{Members: 10, Gather: testGather - 500*time.Microsecond, Wait: testWait}
+	few, two := limits, limits
+	few.Others, two.Members = 5, 2
 	for _, tc := range []struct {
-		name                     string
-		rounds, members, callers int
-		want                     []int // those alone last
-		took                     time.Duration
+		name    string
+		limits  Limits
+		others  float64       // on average, before
+		takes   time.Duration // likewise
+		callers int
+		want    []int
 	}{
-		{"one", 1, 10, 1, []int{1}, time.Second},
-		{"a place for each", 3, 10, 3, []int{1, 1, 1}, time.Second},
-		{"others wait and go together", 1, 10, 6, []int{5, 1}, 2 * time.Second},
-		{"as many as may", 1, 2, 6, []int{2, 2, 1, 1}, 4 * time.Second},
-		{"two at a time", 2, 10, 8, []int{6, 1, 1}, 2 * time.Second},
+		{"one", limits, 0, 0, 1, []int{1}},
+		{"who comes in time", limits, 0, 0, 7, []int{3, 3, 1}},
+		{"as many as may", two, 0, 0, 5, []int{2, 2, 1}},
+		{"few are there", few, 0, 0, 4, []int{1, 1, 1, 1}},
+		{"many were there", few, 20, 0, 6, []int{3, 3}},
+		{"an eighth of what it takes", limits, 0, 12 * time.Millisecond, 4, []int{2, 2}},
+		{"less than until another comes", limits, 0, 4 * time.Millisecond, 3, []int{1, 1, 1}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				got, took := sizesOf(t, tc.rounds, tc.members, tc.callers)
-				if !slices.Equal(got, tc.want) || took != tc.took {
-					t.Errorf("operations for %v in %v, want %v in %v", got, took, tc.want, tc.took)
+				r := NewRounds(tc.limits)
+				r.others, r.takes = tc.others, tc.takes
+				if got := sizesOf(t, r, tc.callers); !slices.Equal(got, tc.want) {
+					t.Errorf("operations for %v, want %v", got, tc.want)
 				}
 			})
 		})
 	}
 }
 
+// How many are there at the same time, and how long they stay, is found out from those who come.
+func TestAverages(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := NewRounds(Limits{Members: 10, Others: 2, Gather: time.Second, Wait: testWait})
+		const at, stay = 4, 100 * time.Millisecond
+		visit := func() {
+			defer r.Enter().Leave()
+			time.Sleep(stay)
+		}
+		var g sync.WaitGroup
+		for range at {
+			g.Go(func() {
+				for range 20 * memory {
+					visit()
+				}
+			})
+		}
+		g.Wait()
+		if r.others < 2 || r.others >= at {
+			t.Errorf("%.1f others of %d", r.others, at-1)
+		}
+		if d := r.takes; d < stay*9/10 || d > stay {
+			t.Errorf("it takes %v, want nearly %v", d, stay)
+		}
+		for range 20 * memory {
+			visit()
+		}
+		begin := time.Now()
+		visit()
+		if d := time.Since(begin); d != stay {
+			t.Errorf("one that comes alone takes %v, want %v", d, stay)
+		}
+	})
+}
+
 // enterTogether returns n members of one round.
 func enterTogether(r *Rounds, n int) []*Member {
-	first := r.Enter()
 	members := make([]*Member, n)
 	var g sync.WaitGroup
 	for i := range n {
 		g.Go(func() { members[i] = r.Enter() })
 	}
-	synctest.Wait()
-	first.Leave()
 	g.Wait()
 	return members
 }
@@ -125,7 +160,7 @@ func TestStep(t *testing.T) {
 						done++
 					}
 				})
-				members := enterTogether(testRounds(1, 10), len(tc.visits))
+				members := enterTogether(testRounds(10), len(tc.visits))
 				begin := time.Now()
 				var g sync.WaitGroup
 				for i, v := range tc.visits {
@@ -169,7 +204,7 @@ func TestStep(t *testing.T) {
 // Steps that members take at the same time do not wait for each other.
 func TestStepsAtTheSameTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		members := enterTogether(testRounds(1, 10), 2)
+		members := enterTogether(testRounds(10), 2)
 		var steps []*Step[int]
 		for range 2 {
 			steps = append(steps, NewStep(func([]int) { time.Sleep(time.Second) }))
@@ -192,33 +227,11 @@ func TestStepsAtTheSameTime(t *testing.T) {
 	})
 }
 
-// A round that takes too long does not keep others from starting, and does not count twice when it ends.
-func TestLongRound(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		r := testRounds(1, 10)
-		long := r.Enter()
-		begin := time.Now()
-		next := r.Enter()
-		if d := time.Since(begin); d != testRound {
-			t.Errorf("the next one waited %v, want %v", d, testRound)
-		}
-		long.Leave()
-		long.Leave()
-		if r.underWay != 1 {
-			t.Errorf("%d are under way, want 1", r.underWay)
-		}
-		next.Leave()
-		if r.underWay != 0 {
-			t.Errorf("%d are under way, want none", r.underWay)
-		}
-	})
-}
-
 // Who is in no round, or has left it, is alone.
 func TestNoMember(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		step := NewStep(func([]int) { t.Error("an operation") })
-		left := enterTogether(testRounds(1, 10), 2)
+		left := enterTogether(testRounds(10), 2)
 		left[0].Leave()
 		left[0].Leave()
 		for _, m := range []*Member{nil, left[0]} {
@@ -235,7 +248,7 @@ func TestNoMember(t *testing.T) {
 // An operation that panics is an error for those who came along, and the next rounds go on.
 func TestPanicInStep(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := testRounds(1, 10)
+		r := testRounds(10)
 		step := NewStep(func([]int) { panic("all of them") })
 		errs := make(chan error, 3)
 		for i, m := range enterTogether(r, 3) {
@@ -262,7 +275,7 @@ func TestPanicInStep(t *testing.T) {
 
 // Many callers at random, for the race detector.
 func TestRoundsAtRandom(t *testing.T) {
-	r := NewRounds(Limits{Rounds: 2, Members: 5, Wait: time.Millisecond, Round: 2 * time.Millisecond})
+	r := NewRounds(Limits{Members: 5, Others: 2, Gather: time.Millisecond, Wait: time.Millisecond})
 	var mu sync.Mutex
 	done := make(map[int]int)
 	count := func(items ...int) {

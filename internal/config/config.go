@@ -65,7 +65,7 @@ type DBs struct {
 	Sender    string   `toml:"sender" secret:"url" doc:"database of the outbound queue, likewise"`
 	WorkerID  string   `toml:"workerId" doc:"name of this node among those that are told of changes; empty: the host name. The number of the process is appended"`
 	MaxPool   int      `toml:"maxPool" range:"1..10000" doc:"connections to each MongoDB server; Redis has poolSize in its table"`
-	Rounds    int      `toml:"rounds" range:"0..1000" doc:"how many groups of messages may be on their way into MongoDB at the same time; those that come when so many are make the next group, which takes the database less time than each message alone; 0: no groups"`
+	Gather    Duration `toml:"gather" range:"0s..1s" doc:"how long a message waits at most for others that come at the same time, while several are on their way into MongoDB: together they take it less time; never more than an eighth of what it usually takes; 0: each goes alone"`
 	Timeout   Duration `toml:"timeout" range:"1s..5m" doc:"time for an operation on MongoDB, repetitions included"`
 	DeadAfter Duration `toml:"deadAfter" range:"0s..1h" doc:"silence after which another node is taken for dead, and what it was doing is settled; more than three times timeout and lease; 0: six times timeout, at least 1m"`
 	Lease     Duration `toml:"lease" range:"500ms..5m" doc:"time in which a message must be stored after its UID was taken; others wait that long for it"`
@@ -271,7 +271,7 @@ func Default() *Config {
 			FlagDelay: Duration(200 * time.Millisecond), SyncDelay: Duration(300 * time.Microsecond), JournalAge: Duration(12 * time.Hour), ThreadAge: Duration(180 * 24 * time.Hour),
 		},
 		DBs: DBs{
-			Redis: "", Sender: "zone-mta", MaxPool: 100, Rounds: 2, Timeout: Duration(10 * time.Second), Lease: Duration(3 * time.Second),
+			Redis: "", Sender: "zone-mta", MaxPool: 100, Gather: Duration(2 * time.Millisecond), Timeout: Duration(10 * time.Second), Lease: Duration(3 * time.Second),
 			StartWait: Duration(2 * time.Minute), AccountLifetime: Duration(time.Second), HeadroomMB: 32,
 			SearchIndexMB: 64, SearchTextMB: 64, DescriptionCacheMB: 16, ContentCacheMB: 48,
 		},

@@ -101,7 +101,7 @@ func mongoOptions(cfg *config.Config, o Options, c *cluster) mongostore.Options 
 	return mongostore.Options{
 		URI: d.Mongo, Users: d.Users, GridFS: d.GridFS, Sender: d.Sender,
 		Bucket: cfg.Attachments.Bucket, KeepEncoded: !cfg.Attachments.DecodeBase64, KeepExpired: cfg.IMAP.DisableRetention,
-		MaxPool: d.MaxPool, Rounds: offWhenZero(d.Rounds), Timeout: time.Duration(d.Timeout), Lease: time.Duration(d.Lease),
+		MaxPool: d.MaxPool, Gather: offWhenZero(time.Duration(d.Gather)), Timeout: time.Duration(d.Timeout), Lease: time.Duration(d.Lease),
 		Dead: time.Duration(d.DeadAfter), Wait: wait,
 		DescriptionCache: offWhenZero(int64(d.DescriptionCacheMB) << 20), ContentCache: offWhenZero(int64(d.ContentCacheMB) << 20),
 		Describe: describer(newReceiver(cfg)), Locks: c.locks, Counters: c.counts,

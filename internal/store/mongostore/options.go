@@ -26,10 +26,9 @@ type Options struct {
 	KeepEncoded bool
 	// MaxPool bounds the connections to each server; 100 when zero.
 	MaxPool int
-	// Rounds is how many groups of messages may be on their way into the database at the same time; 2 when zero, no groups
-	// when negative. While there are fewer a message does not wait. Those that have to make the next group, for which the
-	// database is given one command where each would have its own.
-	Rounds int
+	// Gather is how long a message waits at most for others that come at the same time, while several are on their way into the
+	// database, which is then given one command where each would have its own; 2 ms when zero, none when negative.
+	Gather time.Duration
 	// Timeout bounds each operation on the database, retries included; 10 s when zero.
 	Timeout time.Duration
 	// KeepExpired leaves messages that have expired, and archived ones, where they are.
@@ -105,8 +104,8 @@ func (o *Options) setDefaults() {
 	if o.MaxPool == 0 {
 		o.MaxPool = 100
 	}
-	if o.Rounds == 0 {
-		o.Rounds = 2
+	if o.Gather == 0 {
+		o.Gather = 2 * time.Millisecond
 	}
 	if o.Timeout == 0 {
 		o.Timeout = 10 * time.Second

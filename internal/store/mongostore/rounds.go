@@ -28,15 +28,18 @@ type rounds struct {
 }
 
 const (
-	// roundWait is how long members wait for one who is slower than they, roundTime how long others wait for a round.
+	// roundMembers is how many messages are together at most: a command of more costs hardly less for each.
+	roundMembers = 16
+	// roundOthers is how many other messages are to be under way on average for one to wait for company.
+	roundOthers = 2
+	// roundWait is how long members wait at a step for one who is slower than they.
 	roundWait = 20 * time.Millisecond
-	roundTime = 500 * time.Millisecond
 )
 
 func (s *Store) newRounds() rounds {
 	r := rounds{charge: batch.NewStep(s.chargeAll), thread: batch.NewStep(s.threadAll), journal: batch.NewStep(s.journalAll)}
-	if s.o.Rounds > 0 {
-		r.gate = batch.NewRounds(batch.Limits{Rounds: s.o.Rounds, Members: maxTogether, Wait: roundWait, Round: roundTime})
+	if s.o.Gather > 0 {
+		r.gate = batch.NewRounds(batch.Limits{Members: roundMembers, Others: roundOthers, Gather: s.o.Gather, Wait: roundWait})
 	}
 	return r
 }

@@ -53,16 +53,11 @@ func (m *mailing) deliver(ctx context.Context, s *Store) error {
 func inOneRound(t *testing.T, s *Store, in ...*mailing) {
 	t.Helper()
 	// However slow the machine is, nobody is too late.
-	s.together.gate = batch.NewRounds(batch.Limits{Rounds: 1, Members: maxTogether, Wait: time.Minute, Round: time.Hour})
-	busy := s.together.gate.Enter()
+	s.together.gate = batch.NewRounds(batch.Limits{Members: len(in), Gather: time.Minute, Wait: time.Minute})
 	var g sync.WaitGroup
 	for _, m := range in {
 		g.Go(func() { m.err = m.deliver(t.Context(), s) })
 	}
-	for s.together.gate.Waiting() < len(in) {
-		time.Sleep(time.Millisecond)
-	}
-	busy.Leave()
 	g.Wait()
 }
 
