@@ -39,6 +39,7 @@ func (s *session) idleOn(ctx context.Context) bool {
 	case errors.Is(err, errWoken):
 		s.wasWoken()
 		s.heed(ctx, s.events.Take())
+		s.heeded = true
 	case errors.Is(err, errTick):
 		// The journal is the truth: look without a hint as well.
 		s.tellIdle(ctx)

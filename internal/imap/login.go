@@ -23,6 +23,9 @@ func (s *session) startTLS(ctx context.Context, cmd *imapwire.Command) error {
 	if err := s.w.Flush(); err != nil {
 		return err
 	}
+	if err := s.arm(false); err != nil { // the wait for the command was a brief one
+		return err
+	}
 	tc := tls.Server(s.conn, s.srv.o.TLS)
 	hctx, cancel := context.WithTimeout(ctx, s.srv.o.TLSTimeout)
 	defer cancel()

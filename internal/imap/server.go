@@ -65,7 +65,7 @@ type Options struct {
 	// log in.
 	AllowPlain bool
 	// Secured says that something in front of the server does TLS, so that a connection without TLS is as good as one with it.
-	// It is not where the proxy says that its client came without TLS, nor, with Proxied, where no proxy has named the client.
+	// It is not where the proxy says that its client came without TLS, nor, with Proxied, where no header of a proxy has come.
 	Secured bool
 	// Proxied says that connections from what is in front begin with a PROXY header.
 	Proxied bool

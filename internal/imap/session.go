@@ -37,6 +37,7 @@ type session struct {
 	readBy time.Time         // when the present wait for the client is over; zero before it
 	idling *imapwire.Command // IDLE, when that is going on
 	tickBy time.Time         // when the idling client is sent something; zero for never
+	heeded bool              // events were told of, and the client has not been listened to since
 
 	secure  bool
 	enabled extensions

@@ -2,7 +2,7 @@ package imap
 
 import (
 	"errors"
-	"net"
+	"os"
 	"time"
 )
 
@@ -28,6 +28,10 @@ var (
 	errQuiet   = errors.New("the client sends nothing for now")
 )
 
+// clientsTurn is how long a client in IDLE is listened to between events that follow each
+// other without a pause, which would keep its DONE from being heard.
+const clientsTurn = time.Millisecond
+
 // patientReader gives every read the time that the state of the session allows.
 type patientReader session
 
@@ -46,8 +50,7 @@ func (r *patientReader) Read(p []byte) (int, error) {
 		s.readBy = time.Time{}
 		return n, err
 	}
-	var timeout net.Error
-	if errors.As(err, &timeout) && timeout.Timeout() {
+	if errors.Is(err, os.ErrDeadlineExceeded) { // and no other time that is over, such as that of the connection itself
 		return 0, s.why(err)
 	}
 	return 0, err
@@ -67,7 +70,11 @@ func (w *patientWriter) Write(p []byte) (int, error) {
 func (s *session) arm(brief bool) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if err := s.called(); err != nil {
+	switch err := s.called(); {
+	case errors.Is(err, errWoken) && s.heeded:
+		s.heeded = false
+		return s.conn.SetReadDeadline(time.Now().Add(clientsTurn))
+	case err != nil:
 		return err
 	}
 	switch {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"runtime/debug"
 )
 
@@ -34,7 +35,7 @@ func Waitable(c net.Conn) (net.Conn, *Conn) {
 }
 
 // Plain reports whether the proxy before a connection has said that its client came
-// without TLS; told is false where no proxy has named the client.
+// without TLS; told is false where nothing has come before it from a proxy.
 func Plain(c net.Conn) (plain, told bool) {
 	if around, ok := c.(*Conn); ok {
 		c = around.Conn
@@ -55,8 +56,7 @@ func (c *Conn) Await() error {
 	if c.has = n > 0; c.has {
 		return nil
 	}
-	var timeout net.Error
-	if err != nil && !(errors.As(err, &timeout) && timeout.Timeout()) {
+	if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
 		c.err = err
 	}
 	return err

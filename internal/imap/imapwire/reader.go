@@ -39,10 +39,10 @@ type Reader struct {
 	src  io.Reader
 	buf  []byte // buf[r:w] is read but not used
 	r, w int
-	wide bool // the last command needed a large buffer
-	skip bool // a line of IDLE was too long, and its end is still to come
-	wait bool // for a command
-	idle bool // ReadDone is reading
+	wide bool  // the last command needed a large buffer
+	skip int64 // what of a line of IDLE that was too long may still come; 0 when none was
+	wait bool  // for a command
+	idle bool  // ReadDone is reading
 
 	opt   Options
 	utf8  bool
@@ -389,7 +389,7 @@ func (r *Reader) ReadDone() error {
 	}
 	r.idle = true
 	defer func() { r.idle = false }()
-	if !r.skip {
+	if r.skip == 0 {
 		r.shrink(false)
 		line, err := r.readLine(64)
 		switch {
@@ -401,11 +401,14 @@ func (r *Reader) ReadDone() error {
 			return err
 		}
 	}
-	r.skip = true
-	if _, _, err := r.discardLine(r.opt.Limits.MaxDiscard); err != nil {
+	if r.skip == 0 {
+		r.skip = r.opt.Limits.MaxDiscard
+	}
+	if _, n, err := r.discardLine(r.skip); err != nil {
+		r.skip = max(r.skip-n, 1)
 		return err
 	}
-	r.skip = false
+	r.skip = 0
 	return &Error{Kind: Bad, Text: "Line too long"}
 }
 
