@@ -50,7 +50,13 @@ func (w *background) flushed(err error) {
 	w.ended(err)
 }
 
+// compacted is called with the outcome of a compaction. One that was overtaken by another change
+// of the tables says nothing about them.
 func (w *background) compacted(err error) {
+	if errors.Is(err, pebble.ErrCancelledCompaction) {
+		w.s.lookAtCompactions()
+		return
+	}
 	w.s.compactor.ended(err)
 	w.ended(err)
 }

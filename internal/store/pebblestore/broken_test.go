@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"mallard/internal/mail"
@@ -175,6 +176,28 @@ func TestCompactionsThatFail(t *testing.T) {
 	if n := log.lines.Load(); n > 20 || strings.Contains(log.String(), "stack trace") {
 		t.Errorf("%d lines in the log:\n%.2000s", n, log.String())
 	}
+}
+
+// A compaction that another change of the tables has overtaken is neither a failure nor a success.
+func TestCancelledCompaction(t *testing.T) {
+	r := newRig(t, vfs.NewMem())
+	l := r.s.listener()
+	cancelled := fmt.Errorf("blob file 000005: %w", pebble.ErrCancelledCompaction)
+	ends := map[string]func(error){
+		"compaction":                  func(err error) { l.CompactionEnd(pebble.CompactionInfo{Err: err}) },
+		"rewrite of a file of values": func(err error) { l.BlobFileRewriteEnd(pebble.BlobFileRewriteInfo{Err: err}) },
+	}
+	for name, end := range ends {
+		r.s.compactor.ended(nil)
+		if end(cancelled); r.s.compactor.failing() {
+			t.Errorf("a %s that was cancelled counts as a failure", name)
+		}
+		end(errors.New("broken"))
+		if end(cancelled); !r.s.compactor.failing() {
+			t.Errorf("a %s that was cancelled counts as a success", name)
+		}
+	}
+	r.s.compactor.ended(nil)
 }
 
 // While compactions fail changes are refused before the database makes writers wait for one,
