@@ -63,6 +63,11 @@ func (s *Store) copyStep(ctx context.Context, acct mail.AccountID, from, to mail
 	if err != nil || len(messages) == 0 {
 		return nil, err
 	}
+	if !move && len(out.To)+len(rest) > 0 {
+		if err := s.space.check(true); err != nil { // what is made in steps stops while it can be taken back
+			return nil, err
+		}
+	}
 	if !move && quota > 0 {
 		if err := c.fits(ctx, src, messages, rest, quota); err != nil {
 			return nil, err

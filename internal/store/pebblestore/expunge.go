@@ -21,6 +21,11 @@ func (s *Store) Expunge(ctx context.Context, acct mail.AccountID, mbox mail.Mail
 		return nil, err
 	}
 	defer s.leave()
+	return s.expunge(ctx, acct, mbox, uids, onlyDeleted)
+}
+
+// expunge is Expunge for those who have entered the store.
+func (s *Store) expunge(ctx context.Context, acct mail.AccountID, mbox mail.MailboxID, uids mail.UIDSet, onlyDeleted bool) (*store.ExpungeResult, error) {
 	out := &store.ExpungeResult{}
 	err := inSteps(uids, func(set mail.UIDSet) (mail.UIDSet, error) {
 		return s.expungeStep(ctx, acct, mbox, set, onlyDeleted, out)

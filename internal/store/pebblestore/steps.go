@@ -40,7 +40,7 @@ func inSteps(set mail.UIDSet, step func(mail.UIDSet) (rest mail.UIDSet, err erro
 }
 
 // uncopy takes away what a COPY has made that failed in a later step (RFC 3501, 6.4.7). It does
-// not depend on whether the client still waits.
+// not depend on whether the client still waits. The caller has entered the store.
 func (s *Store) uncopy(ctx context.Context, acct mail.AccountID, box mail.MailboxID, uids []mail.UID) {
 	if len(uids) == 0 {
 		return
@@ -49,7 +49,8 @@ func (s *Store) uncopy(ctx context.Context, acct mail.AccountID, box mail.Mailbo
 	for i, u := range uids {
 		set[i] = mail.UIDRange{First: u, Last: u}
 	}
-	if _, err := s.Expunge(context.WithoutCancel(ctx), acct, box, mail.NormalizeUIDs(set), false); err != nil {
+	_, err := s.expunge(context.WithoutCancel(ctx), acct, box, mail.NormalizeUIDs(set), false)
+	if err != nil && mail.CodeOf(err) != mail.CodeNoMailbox { // it may have been deleted meanwhile, with all that is in it
 		s.log.Error("a copy that failed cannot be taken back", "account", acct, "mailbox", box, "messages", len(uids), "err", err)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -15,9 +16,12 @@ import (
 )
 
 // newStepRig is a rig whose changes take three messages at a time, with ten in INBOX.
-func newStepRig(t *testing.T) *rig {
+func newStepRig(t *testing.T, set ...func(*Options)) *rig {
 	o := options(vfs.NewMem())
 	o.changeStep = 3
+	for _, f := range set {
+		f(&o)
+	}
 	s, err := Open(t.Context(), o)
 	r := &rig{TB: t, ctx: t.Context(), fs: o.FS, s: s}
 	r.must(err)
@@ -129,7 +133,9 @@ func TestCopyIsTakenBack(t *testing.T) {
 	out := []mail.UID{}
 	res, err := r.s.Copy(r.ctx, r.acct, r.inbox, r.trash, mail.UIDSetOf(1, 2), 0)
 	r.must(err)
+	r.s.closed.Store(true) // Close waits for a copy that is under way
 	r.s.uncopy(ctx, r.acct, r.trash, append(out, res.To...))
+	r.s.closed.Store(false)
 	if got := r.uids(r.trash); got != "" {
 		t.Errorf("what a client that is gone has copied stays: %s", got)
 	}
@@ -140,6 +146,68 @@ func TestCopyIsTakenBack(t *testing.T) {
 	r.must(err)
 	if next.UIDNext != box.UIDNext+2 {
 		t.Errorf("a copy over quota has used UIDs: the next was %d and is %d", box.UIDNext, next.UIDNext)
+	}
+	r.well()
+}
+
+// fullDisk is a disk of which each message that is copied into Trash takes 100 octets.
+type fullDisk struct {
+	vfs.FS
+	r    *rig
+	copy atomic.Pointer[diskBefore] // nil: there is much room
+}
+
+// diskBefore is what there was before the copy.
+type diskBefore struct{ next, free uint64 }
+
+func (d *fullDisk) GetDiskUsage(string) (vfs.DiskUsage, error) {
+	before := d.copy.Load()
+	if before == nil {
+		return vfs.DiskUsage{AvailBytes: 1 << 40}, nil
+	}
+	d.r.s.space.next.Store(0) // what it says is good for one change only
+	used := 100 * (d.next() - before.next)
+	return vfs.DiskUsage{AvailBytes: before.free - min(used, before.free)}, nil
+}
+
+// next returns the UIDNEXT of Trash.
+func (d *fullDisk) next() uint64 {
+	box, err := d.r.s.Mailbox(context.Background(), d.r.acct, d.r.trash)
+	d.r.must(err)
+	return uint64(box.UIDNext)
+}
+
+// A COPY that fails as the disk fills is taken back, wherever that happens: it stops while there
+// is still room for that.
+func TestCopyThatFillsTheDisk(t *testing.T) {
+	disk := &fullDisk{FS: vfs.NewMem()}
+	r := newStepRig(t, func(o *Options) { o.FS, o.MinFree = disk, 1200 })
+	disk.r = r
+	failed, begun := 0, 0
+	for free := uint64(200); free <= 2500; free += 50 {
+		next := disk.next()
+		r.s.space.next.Store(0)
+		disk.copy.Store(&diskBefore{next, free})
+		_, err := r.s.Copy(r.ctx, r.acct, r.inbox, r.trash, mail.AllUIDs(), 0)
+		disk.copy.Store(nil)
+		r.s.space.next.Store(0)
+		got := r.uids(r.trash)
+		if err == nil {
+			_, err = r.s.Expunge(r.ctx, r.acct, r.trash, mail.AllUIDs(), false)
+			r.must(err)
+			continue
+		}
+		if mail.CodeOf(err) != mail.CodeNoSpace || got != "" {
+			t.Fatalf("with %d octets free: %v, Trash has %q", free, err, got)
+		}
+		failed++
+		if disk.next() > next {
+			begun++
+		}
+	}
+	t.Logf("%d copies failed, %d of them after the first step", failed, begun)
+	if begun == 0 {
+		t.Error("no copy has failed after the first step")
 	}
 	r.well()
 }
