@@ -48,6 +48,7 @@ func (s *Service) Open(ctx context.Context, acct mail.AccountID, mbox mail.Mailb
 func (s *Service) UpdateFlags(ctx context.Context, acct mail.AccountID, mbox mail.MailboxID, u store.FlagUpdate) (*store.FlagResult, error) {
 	res, err := s.store.UpdateFlags(ctx, acct, mbox, u)
 	if err != nil {
+		s.changed(ctx, acct, mbox) // the engine may have made it to the first messages; else the hint does no harm
 		return nil, err
 	}
 	if res.ModSeq != 0 {
@@ -64,6 +65,7 @@ func (s *Service) Copy(ctx context.Context, acct mail.AccountID, from, to mail.M
 	}
 	res, err := s.store.Copy(ctx, acct, from, to, uids, quota)
 	if err != nil {
+		s.changed(ctx, acct, to) // others may have seen copies that were taken back
 		return nil, err
 	}
 	if len(res.To) > 0 {
@@ -77,6 +79,7 @@ func (s *Service) Copy(ctx context.Context, acct mail.AccountID, from, to mail.M
 func (s *Service) Move(ctx context.Context, acct mail.AccountID, from, to mail.MailboxID, uids mail.UIDSet) (*store.CopyResult, error) {
 	res, err := s.store.Move(ctx, acct, from, to, uids)
 	if err != nil {
+		s.changed(ctx, acct, from, to) // as with UpdateFlags
 		return nil, err
 	}
 	if len(res.To) > 0 {
@@ -105,6 +108,7 @@ func (s *Service) Remove(ctx context.Context, acct mail.AccountID, mbox mail.Mai
 
 func (s *Service) expunged(ctx context.Context, acct mail.AccountID, mbox mail.MailboxID, res *store.ExpungeResult, err error) (*store.ExpungeResult, error) {
 	if err != nil {
+		s.changed(ctx, acct, mbox) // as with UpdateFlags
 		return nil, err
 	}
 	if len(res.UIDs) > 0 {

@@ -199,7 +199,8 @@ func (s *Service) renameTree(ctx context.Context, acct mail.AccountID, top, to s
 
 // MoveInbox is what RENAME of INBOX means (RFC 3501, 6.3.5): a new mailbox is
 // made and gets all messages of INBOX, which stays and is empty. These are two
-// steps: when the second one fails, the new mailbox stays and is empty, which is
+// steps: when the second one fails, the new mailbox stays, with what was moved until
+// then: no message, or the first ones where the engine moves many in steps. That is
 // better than to delete what another session may have begun to use.
 func (s *Service) MoveInbox(ctx context.Context, acct mail.AccountID, name string) error {
 	inbox, err := s.store.MailboxByPath(ctx, acct, mail.Inbox)

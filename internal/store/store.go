@@ -10,13 +10,16 @@
 //     message: each is there in whole or not at all, in the order of the UIDs,
 //     and what a crash interrupts may have happened to the first ones only. So
 //     may an engine with transactions, in steps of thousands of messages, so that
-//     the memory of a change has a bound. A Copy that fails is taken back.
+//     the memory of a change has a bound. A Copy that fails is taken back, unless
+//     the store refuses every change by then.
 //   - When a method that changes something returns nil, the change is durable:
 //     it survives a crash of the process and of the machine. The exception is
 //     UpdateFlags, see there.
 //   - When it returns an error, nothing of the change is visible now or after a
 //     crash, unless the error has code Unavailable with the text of
 //     ErrOutcomeUnknown in its chain: then it happened in whole or not at all.
+//     UpdateFlags, Move, Expunge and Delete may have happened to the first
+//     messages also when they fail: those that were changed stay so.
 //     An engine may take back an append that it finds to have happened.
 //   - Order: of two changes of one mailbox the one that returned before the other
 //     started has the smaller mod-sequences. Mod-sequences of different mailboxes

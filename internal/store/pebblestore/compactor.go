@@ -10,12 +10,14 @@ import (
 // compactor says when Pebble may compact. It does what Pebble's own scheduler does, which
 // starts as many at the same time as Pebble asks for, but for two things:
 //
-//   - None starts before release. Pebble ends the process when a compaction reads a file of
-//     values that is missing, so all of them are looked for before (see blobsThere).
+//   - None that merges tables starts before release; those that only take tables away do not
+//     ask. Pebble ends the process when a compaction reads a file of values that is missing,
+//     so all of them are looked for before (see blobsThere).
 //   - After a failure none starts for a while. Pebble repeats a compaction that failed at
 //     once, without end; one that meets a damaged table would take a processor for nothing.
 //
-// Locks: Pebble calls TrySchedule with its own lock held, so Pebble is never called with mu held.
+// Locks: Pebble calls TrySchedule with its own lock held, so Pebble is never called with mu held,
+// but for GetAllowedWithoutPermission, which takes no lock.
 type compactor struct {
 	db   pebble.DBForCompaction
 	now  func() time.Time

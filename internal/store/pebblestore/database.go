@@ -192,6 +192,6 @@ func (p pebbleLogger) Errorf(format string, args ...any) {
 // going on could do damage.
 func (p pebbleLogger) Fatalf(format string, args ...any) {
 	text, _, _ := strings.Cut(fmt.Sprintf(format, args...), "\n(1) ") // there begins a stack
-	p.l.Error("the database cannot go on: the process ends; what was acknowledged is on the disk", "err", text)
+	p.l.Error("the database cannot go on: the process ends; what was acknowledged is on the disk, but for flags that were changed just before", "err", text)
 	p.fatal(text)
 }

@@ -43,8 +43,8 @@ type Options struct {
 	Helpers int
 
 	// MinFree is how much of the disk stays free, in octets: below it, messages
-	// are refused with NoSpace; below a quarter of it, all changes are. Negative
-	// switches the check off. Default 128 MiB.
+	// are refused with NoSpace, and copies that are made in steps; below a quarter of
+	// it, all changes are. Negative switches the check off. Default 128 MiB.
 	MinFree int64
 
 	// FlagDelay is how long a change of flags may wait for the disk, at most one
