@@ -17,13 +17,15 @@ const togetherFrom = 3
 type syncPace struct {
 	changes atomic.Int64 // durable changes so far
 	before  atomic.Int64 // those until the flush before
+	pauses  atomic.Int64 // flushes that were put off so far
 }
 
 // pause is asked for after each flush: how long the next one is put off at least.
 func (p *syncPace) pause(delay time.Duration) time.Duration {
 	n := p.changes.Load()
-	if n-p.before.Swap(n) < togetherFrom {
+	if n-p.before.Swap(n) < togetherFrom || delay <= 0 {
 		return 0
 	}
-	return max(delay, 0)
+	p.pauses.Add(1)
+	return delay
 }
