@@ -214,8 +214,8 @@ func TestCopyThatFillsTheDisk(t *testing.T) {
 
 // What is done to very many messages at once costs a bounded memory, but for what it answers.
 func TestMemoryOfAHugeChange(t *testing.T) {
-	// In one step MOVE, COPY and EXPUNGE would take 600 to 1,200 octets for each message.
-	many, base := 60_000, 28<<20
+	// In one step MOVE and COPY would take some 1,000 octets for each message.
+	many, base := 40_000, 28<<20
 	switch {
 	case os.Getenv("MALLARD_STORETEST_LONG") != "":
 		many, base = 1_000_000, 64<<20
