@@ -2,10 +2,12 @@ package mailbox
 
 import (
 	"context"
+	"errors"
 	"iter"
 	"slices"
 	"sync"
 	"testing"
+	"time"
 
 	"mallard/internal/draft"
 	"mallard/internal/event/membus"
@@ -98,6 +100,84 @@ func TestSearchWhileThingsHappen(t *testing.T) {
 	st.during = func() { must(st.DeleteMailbox(t.Context(), f.acct, f.boxes[0])) }
 	if found, err := svc.Search(t.Context(), f.acct, f.boxes[0], body); mail.CodeOf(err) != mail.CodeNoMailbox || err == nil {
 		t.Errorf("a mailbox that is gone: %v, %v", found, err)
+	}
+}
+
+// faultyStore is a store that fails in ways that a test sets.
+type faultyStore struct {
+	*memstore.Store
+	changes error // of Changes
+	fetch   func(ctx context.Context)
+	fetches chan struct{} // receives when Fetch is called
+}
+
+func (s *faultyStore) Changes(ctx context.Context, acct mail.AccountID, mbox mail.MailboxID, since mail.ModSeq) (*store.ChangeSet, error) {
+	if s.changes != nil {
+		<-s.fetches // the search ahead is under way
+		return nil, s.changes
+	}
+	return s.Store.Changes(ctx, acct, mbox, since)
+}
+
+func (s *faultyStore) Fetch(ctx context.Context, acct mail.AccountID, mbox mail.MailboxID, q store.FetchQuery) iter.Seq2[*store.Row, error] {
+	if s.fetch != nil {
+		s.fetches <- struct{}{}
+		s.fetch(ctx)
+	}
+	return s.Store.Fetch(ctx, acct, mbox, q)
+}
+
+// newFaulty is a service with a mailbox that has been looked at, of whose message nothing is in the cache.
+func newFaulty(t *testing.T) (*faultyStore, *View) {
+	t.Helper()
+	f := newFixture(t, memstore.Options{}, nil)
+	st := &faultyStore{Store: f.store, fetches: make(chan struct{}, 10)}
+	svc := New(Options{Store: st, Bus: membus.New(), Search: SearchCache{Index: 1 << 20, Text: 1 << 20}})
+	f.put(t, draft.New(draft.Options{}), &letter{body: "alpha\r\n"})
+	view, err := svc.View(t.Context(), f.acct, f.boxes[0], false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(view.Close)
+	return st, view
+}
+
+// A panic in what is begun while a search waits for the engine comes out where the search was called, which can recover it.
+func TestSearchPanics(t *testing.T) {
+	st, view := newFaulty(t)
+	st.fetch = func(context.Context) { panic("a fault") }
+	caught := func() (p any) {
+		defer func() { p = recover() }()
+		found, err := view.Search(t.Context(), compiled(t, search.Body("alpha")))
+		t.Errorf("found %v, error %v", found, err)
+		return nil
+	}()
+	if caught != "a fault" {
+		t.Errorf("the caller recovers %v", caught)
+	}
+	if n := len(st.fetches); n != 2 {
+		t.Errorf("%d reads, want one that is ahead and one of the caller", n)
+	}
+}
+
+// When the engine does not say what has happened, nobody waits for what was begun meanwhile, and nothing of it goes on.
+func TestSearchDoesNotWait(t *testing.T) {
+	st, view := newFaulty(t)
+	st.changes = errors.New("no engine")
+	ended := false
+	st.fetch = func(ctx context.Context) {
+		select {
+		case <-ctx.Done():
+			ended = true
+		case <-time.After(20 * time.Second):
+		}
+	}
+	begin := time.Now()
+	if _, err := view.Search(t.Context(), compiled(t, search.Body("alpha"))); !errors.Is(err, st.changes) {
+		t.Errorf("error is %v", err)
+	}
+	if took := time.Since(begin); !ended || took > 10*time.Second {
+		t.Errorf("it took %v, what was begun has been ended: %v", took, ended)
 	}
 }
 

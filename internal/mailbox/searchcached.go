@@ -33,13 +33,16 @@ func (s *Service) findCached(ctx context.Context, key boxKey, p *search.Program,
 // findShared searches a mailbox as it is when sync has looked at it, which calls look with sh.mu held. Mostly nothing has
 // happened there: so it is searched as it is known while sync waits for the engine, and again when that says otherwise.
 func (s *Service) findShared(ctx context.Context, sh *shared, p *search.Program, facts bool, sync func(look func()) error) ([]Hit, error) {
-	ahead := s.searchAhead(ctx, sh, p, facts)
+	actx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	ahead := s.searchAhead(actx, sh, p, facts)
 	var rows snapshot
-	err := sync(func() { rows = sh.taken() })
-	early := <-ahead
-	if err != nil {
+	if err := sync(func() { rows = sh.taken() }); err != nil {
+		cancel() // what was begun is of no use
+		<-ahead
 		return nil, err
 	}
+	early := <-ahead
 	if early != nil && early.rows.same(&rows) {
 		return early.hits, nil
 	}
@@ -53,7 +56,8 @@ type earlyHits struct {
 }
 
 // searchAhead begins a search of the rows as they are known. It gives nil when nothing is known, and when something went
-// wrong, as that may be because of what has happened.
+// wrong, as that may be because of what has happened. A panic is something that went wrong, too: who looks for it does so
+// where the caller searches again.
 func (s *Service) searchAhead(ctx context.Context, sh *shared, p *search.Program, facts bool) <-chan *earlyHits {
 	result := make(chan *earlyHits, 1)
 	sh.mu.Lock()
@@ -64,11 +68,16 @@ func (s *Service) searchAhead(ctx context.Context, sh *shared, p *search.Program
 	}
 	early := &earlyHits{rows: sh.taken()}
 	go func() {
+		defer func() {
+			if recover() != nil {
+				early = nil
+			}
+			result <- early
+		}()
 		var err error
 		if early.hits, err = s.findIn(ctx, sh.key, p, &early.rows, facts); err != nil {
 			early = nil
 		}
-		result <- early
 	}()
 	return result
 }
