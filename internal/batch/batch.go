@@ -3,8 +3,9 @@
 //
 // A Batcher is for one thing at a time, by its key; Rounds are for callers that take the same steps with different things.
 //
-// Nobody waits for company that may not come: what comes when nobody else is at it is done at once and alone. What comes
-// meanwhile is done together by the next operation.
+// In a Batcher nobody waits for company that may not come: what comes when nobody else is at it is done at once and alone. What
+// comes meanwhile is done together by the next operation. In Rounds who comes first waits for company, where that is likely to
+// come, and members wait for each other at their steps; for how long at most their Limits say.
 //
 // It imports nothing of the module.
 package batch

@@ -45,7 +45,7 @@ type Member struct {
 	round *round
 	begun time.Time
 	left  bool
-	taken []any // the steps that it has come to
+	taken []any // the steps that it has come to, or does not come to
 }
 
 // round are callers that take the same steps.
@@ -177,6 +177,24 @@ func (s *Step[T]) Do(m *Member, item T) (together bool, err error) {
 		return true, ErrBroken
 	}
 	return true, nil
+}
+
+// Skip says that a member does not come to the step, so that the others do not wait for it there. It may be called more than
+// once, and does nothing when the member has been at the step or has left.
+func (s *Step[T]) Skip(m *Member) {
+	if m == nil {
+		return
+	}
+	o := m.round
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if m.left || slices.Contains(m.taken, any(s)) {
+		return
+	}
+	m.taken = append(m.taken, s)
+	if mt := o.meetings[s]; mt != nil {
+		o.look(s, mt)
+	}
 }
 
 // meet adds an item to those of a step. The first who comes leads the others. There is no meeting for who is alone.

@@ -136,6 +136,7 @@ func enterTogether(r *Rounds, n int) []*Member {
 type visit struct {
 	after    int
 	leaves   bool // instead
+	skips    bool // instead
 	together bool // is to be
 	at       int  // when it is to be done
 }
@@ -145,11 +146,14 @@ func TestStep(t *testing.T) {
 		name   string
 		visits []visit
 	}{
-		{"all come", []visit{{0, false, true, 9}, {5, false, true, 9}, {9, false, true, 9}}},
-		{"one is late", []visit{{0, false, true, 20}, {5, false, true, 20}, {500, false, false, 500}}},
-		{"one leaves", []visit{{0, false, true, 9}, {5, false, true, 9}, {9, true, false, 9}}},
-		{"the others leave", []visit{{0, false, false, 9}, {5, true, false, 5}, {9, true, false, 9}}},
-		{"the others are late", []visit{{0, false, false, 20}, {30, false, false, 30}, {40, false, false, 40}}},
+		{"all come", []visit{{0, false, false, true, 9}, {5, false, false, true, 9}, {9, false, false, true, 9}}},
+		{"one is late", []visit{{0, false, false, true, 20}, {5, false, false, true, 20}, {500, false, false, false, 500}}},
+		{"one leaves", []visit{{0, false, false, true, 9}, {5, false, false, true, 9}, {9, true, false, false, 9}}},
+		{"the others leave", []visit{{0, false, false, false, 9}, {5, true, false, false, 5}, {9, true, false, false, 9}}},
+		{"one skips it, who comes before", []visit{{0, false, true, false, 0}, {5, false, false, true, 9}, {9, false, false, true, 9}}},
+		{"one skips it, who comes last", []visit{{0, false, false, true, 9}, {5, false, false, true, 9}, {9, false, true, false, 9}}},
+		{"the others skip it", []visit{{0, false, false, false, 9}, {5, false, true, false, 5}, {9, false, true, false, 9}}},
+		{"the others are late", []visit{{0, false, false, false, 20}, {30, false, false, false, 30}, {40, false, false, false, 40}}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -168,6 +172,12 @@ func TestStep(t *testing.T) {
 						defer members[i].Leave()
 						time.Sleep(time.Duration(v.after) * time.Millisecond)
 						if v.leaves {
+							return
+						}
+						if v.skips {
+							step.Skip(members[i])
+							step.Skip(members[i])
+							time.Sleep(time.Second) // it does not leave
 							return
 						}
 						it := &item{n: i}
@@ -238,6 +248,12 @@ func TestNoMember(t *testing.T) {
 			if together, err := step.Do(m, 1); together || err != nil {
 				t.Errorf("together %v, error %v", together, err)
 			}
+		}
+		for _, m := range append(left, nil) {
+			step.Skip(m)
+		}
+		if together, err := step.Do(left[1], 1); together || err != nil {
+			t.Errorf("a member that has skipped the step: together %v, error %v", together, err)
 		}
 		left[1].Leave()
 		var none *Member
