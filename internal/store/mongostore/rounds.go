@@ -108,6 +108,7 @@ type threading struct {
 // there are no others.
 func (s *Store) makeThread(ctx context.Context, t *threading) (made bool, err error) {
 	if len(t.hashes) == 0 {
+		s.together.thread.Skip(memberOf(ctx))
 		return false, nil
 	}
 	t.end = time.Now().Add(s.o.Timeout)

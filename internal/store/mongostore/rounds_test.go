@@ -141,6 +141,21 @@ func TestRoundOfAccounts(t *testing.T) {
 	}
 }
 
+// A message that refers to nothing, not even by an id of its own, does not keep the others of its round waiting.
+func TestRoundWithoutReferences(t *testing.T) {
+	s := openStore(t)
+	users := accounts(t, s, "user", 3)
+	in := []*mailing{mailTo(t, s, users[0], "hello", "m0"), mailTo(t, s, users[1], "hello"), mailTo(t, s, users[2], "hello", "m2")}
+	begin := time.Now()
+	inOneRound(t, s, in...) // whose members wait for each other for a minute
+	if took := time.Since(begin); took > 30*time.Second {
+		t.Errorf("it took %v", took)
+	}
+	for i, u := range users {
+		arrived(t, s, u, in[i])
+	}
+}
+
 // Messages of one conversation find each other in a round, and in what was there before; those of other accounts do not.
 func TestRoundOfConversations(t *testing.T) {
 	s := openStore(t)
