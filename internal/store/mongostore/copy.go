@@ -135,6 +135,7 @@ func (c *copying) batch(ctx context.Context, msgs []*hotMessage) error {
 		s.uncountCopies(ctx, refs)
 		return destination(err)
 	}
+	c.dst = r.box // the next batch is dated by what it is now
 	arrivals := make([]*arrival, len(in))
 	for i := range in {
 		arrivals[i] = in[i].arrival

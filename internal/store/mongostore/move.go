@@ -148,6 +148,7 @@ func (m *moving) batch(ctx context.Context, msgs []*hotMessage) error {
 	if err != nil {
 		return destination(err)
 	}
+	m.dst = target.box // the next batch is dated by what it is now
 	arrivals := make([]*arrival, len(in))
 	for i, r := range in {
 		arrivals[i] = r.arrival

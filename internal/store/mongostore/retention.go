@@ -83,19 +83,20 @@ func (s *Store) redateTask(ctx context.Context, c *claim) error {
 	if err := pause(ctx, s.unripe(c)); err != nil {
 		return err
 	}
-	var dated bool
 	for {
 		before, err := s.mailboxOfTask(ctx, mbox)
 		if err != nil {
 			return err
 		}
-		if before == nil || before.Lookup("user").ObjectID() != user {
+		if before == nil {
 			break
+		}
+		if before.Lookup("user").ObjectID() != user { // then the messages are not what the task is about
+			return c.done(ctx)
 		}
 		if err := s.redate(ctx, c, before); err != nil {
 			return err
 		}
-		dated = true
 		after, err := s.mailboxOfTask(ctx, mbox)
 		if err != nil {
 			return err
@@ -104,10 +105,9 @@ func (s *Store) redateTask(ctx context.Context, c *claim) error {
 			return c.done(ctx)
 		}
 	}
-	if dated { // it was deleted meanwhile, and messages that were to go may have got another date
-		if err := s.expireLeft(ctx, mbox); err != nil {
-			return err
-		}
+	// It was deleted meanwhile, and messages that were to go may have got another date, be it from who had the task before.
+	if err := s.expireLeft(ctx, mbox); err != nil {
+		return err
 	}
 	return c.done(ctx)
 }

@@ -259,6 +259,84 @@ func TestRedateDeleted(t *testing.T) {
 	}
 }
 
+// Nor does anything stay when who dated the messages could not end the task: that the mailbox is gone is all that who has the
+// task next can see.
+func TestRedateDeletedAgain(t *testing.T) {
+	a := newAged(t)
+	a.keep(time.Hour)
+	a.keep(0) // so that messages that were to go are to stay
+	steps := 0
+	a.hook = func(step string) error {
+		if step != "redate" {
+			return nil
+		}
+		if steps++; steps == 1 { // as WildDuck does it: the mailbox goes, its messages are marked
+			ctx := context.WithoutCancel(t.Context())
+			if _, err := a.mailboxes().DeleteOne(ctx, bson.D{{Key: "_id", Value: oid(a.mbox)}}); err != nil {
+				return err
+			}
+			_, err := a.messages().UpdateMany(ctx, bson.D{{Key: "mailbox", Value: oid(a.mbox)}}, bson.D{{Key: "$set", Value: bson.D{{Key: "exp", Value: true}, {Key: "rdate", Value: 1.0}}}})
+			return err
+		}
+		return errMine // the node ends
+	}
+	if n, err := a.Redate(t.Context()); n != 0 || !errors.Is(err, errMine) {
+		t.Fatalf("%d tasks were done (%v)", n, err)
+	}
+	a.hook = nil
+	if n := count(t, a.messages(), bson.D{{Key: "exp", Value: false}}); n == 0 {
+		t.Fatal("no message got another date: the test shows nothing")
+	}
+	a.redated(1)
+	if n := count(t, a.messages(), bson.D{{Key: "exp", Value: true}, {Key: "rdate", Value: bson.D{{Key: "$lt", Value: float64(time.Now().UnixMilli())}}}}); n != count(t, a.messages(), bson.D{}) {
+		t.Errorf("only %d messages go", n)
+	}
+}
+
+// What a COPY or MOVE of many messages stores after the retention has changed is dated by the new one: the task that dates
+// the others anew does not wait for it.
+func TestRetentionChangesDuringCopy(t *testing.T) {
+	for name, do := range map[string]func(a *aged, to mail.MailboxID) error{
+		"copy": func(a *aged, to mail.MailboxID) error {
+			_, err := a.Copy(a.t.Context(), a.acct, a.mbox, to, mail.AllUIDs(), 0)
+			return err
+		},
+		"move": func(a *aged, to mail.MailboxID) error {
+			_, err := a.Move(a.t.Context(), a.acct, a.mbox, to, mail.AllUIDs())
+			return err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			a := newAged(t, func(o *Options) { o.Lease = time.Minute }) // longer than what is stored takes
+			for uid := 10; uid < 10+batchMessages; uid++ {
+				a.plant(uid, nil)
+			}
+			trash, err := a.MailboxByPath(t.Context(), a.acct, "Trash")
+			must(t, err)
+			changed := false
+			a.hook = func(step string) error {
+				if step != "reserve" || changed {
+					return nil
+				}
+				changed = true // when the first batch is dated
+				_, err := a.UpdateMailbox(context.WithoutCancel(t.Context()), a.acct, trash.ID, func(b *mail.Mailbox) error { b.Retention = 48 * time.Hour; return nil })
+				return err
+			}
+			must(t, do(a, trash.ID))
+			docs, err := findAll(t.Context(), a.messages(), bson.D{{Key: "mailbox", Value: oid(trash.ID)}}, nil, bson.D{{Key: "uid", Value: 1}})
+			must(t, err)
+			if len(docs) <= batchMessages {
+				t.Fatalf("%d messages are there, which is one batch", len(docs))
+			}
+			for _, d := range docs[batchMessages:] {
+				if integer(d.Lookup("retention")) != (48*time.Hour).Milliseconds() || !truth(d.Lookup("exp")) {
+					t.Errorf("message %v of the second batch is dated by the retention from before", d.Lookup("uid"))
+				}
+			}
+		})
+	}
+}
+
 // A claim that has come to its end is somebody else's, and the work stops.
 func TestTaskLost(t *testing.T) {
 	a := newAged(t)
