@@ -9,6 +9,41 @@ import (
 	"mallard/internal/store"
 )
 
+// Copies of a message that has a file twice count the file once each. So they give it back: the message keeps its file.
+func TestRemovedCopies(t *testing.T) {
+	s := openStore(t)
+	acct := newAccount(t, s, "a")
+	boxes, err := s.ListMailboxes(t.Context(), acct.ID)
+	must(t, err)
+	body := wrapped(random(1000, 1), 76, "\r\n")
+	st, err := s.Stage(t.Context(), contentOf(mixed("\r\n", body, body)))
+	must(t, err)
+	defer st.Close()
+	_, err = s.Append(t.Context(), acct.ID, boxes[0].ID, []store.Append{{Staged: st}})
+	must(t, err)
+	file := referencesOf(only(t, s.messages(), bson.D{})).ids[0]
+	c, m, _ := s.counters(t, file)
+	if c != 2 {
+		t.Fatalf("the file counts %d", c)
+	}
+	for range 2 {
+		_, err := s.Copy(t.Context(), acct.ID, boxes[0].ID, boxes[1].ID, mail.AllUIDs(), 0)
+		must(t, err)
+	}
+	res, err := s.Delete(t.Context(), acct.ID, boxes[1].ID, mail.AllUIDs(), false)
+	if err != nil || res.UIDs.Count() != 2 {
+		t.Fatalf("%+v, %v", res, err)
+	}
+	if c2, m2, there := s.counters(t, file); c2 != c || m2 != m || !there {
+		t.Errorf("the file of the message that is left counts %d and %d, want %d and %d", c2, m2, c, m)
+	}
+	_, err = s.Delete(t.Context(), acct.ID, boxes[0].ID, mail.AllUIDs(), false)
+	must(t, err)
+	if c, m, _ := s.counters(t, file); c != 0 || m != 0 {
+		t.Errorf("the file of no message counts %d and %d", c, m)
+	}
+}
+
 // What is kept in the archive depends on who removes a message, and the attachments of what is not kept are let go.
 func TestRemovedIsKept(t *testing.T) {
 	s := openStore(t)

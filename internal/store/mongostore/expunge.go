@@ -72,7 +72,7 @@ func (s *Store) expunge(ctx context.Context, acct mail.AccountID, mbox mail.Mail
 			}
 			msgs = append(msgs, m)
 			if !kept(m) {
-				refs[m.UID] = referencesOf(doc)
+				refs[m.UID] = countedOf(doc, m)
 			}
 		})
 	})
@@ -251,7 +251,7 @@ func (s *Store) expireMailbox(ctx context.Context, acct mail.AccountID, mbox mai
 		refs := make(map[mail.UID]references)
 		err := s.eachOf(ctx, mbox, mail.AllUIDs(), append(hotFields(), bson.E{Key: "mimeTree.attachmentMap", Value: 1}), func(doc bson.Raw, m *hotMessage) {
 			msgs = append(msgs, m)
-			refs[m.UID] = referencesOf(doc)
+			refs[m.UID] = countedOf(doc, m)
 		})
 		if err != nil || len(msgs) == 0 {
 			return err

@@ -125,7 +125,7 @@ func (s *Store) findExpired(ctx context.Context) (groups []*expired, found int, 
 		}
 		m.Copied = m.Copied || truth(doc.Lookup("userDeleted")) // neither is kept in the archive
 		g.msgs = append(g.msgs, m)
-		g.refs[m.UID] = referencesOf(doc)
+		g.refs[m.UID] = countedOf(doc, m)
 	}
 	return groups, len(docs), nil
 }

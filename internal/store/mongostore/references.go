@@ -50,6 +50,25 @@ func referencesOf(doc bson.Raw) references {
 	return r
 }
 
+// countedOf are the references of a message that can be taken off when it is removed for good: what was counted for it, or
+// fewer. A message that was stored counts each entry of its attachmentMap, a copy each file once, see addReferences. One that has
+// another id than its first was copied or moved, and nothing says for sure which: it counts as a copy. Of one that was
+// moved and has a file more than once that file then stays counted and is never removed, where else a file would be removed
+// that another message has still.
+func countedOf(doc bson.Raw, m *hotMessage) references {
+	r := referencesOf(doc)
+	if m.Root == m.ID {
+		return r
+	}
+	seen := make(map[string]bool, len(r.ids))
+	r.ids = slices.DeleteFunc(r.ids, func(id []byte) bool {
+		again := seen[string(id)]
+		seen[string(id)] = true
+		return again
+	})
+	return r
+}
+
 // tally is what a file's counters are changed by.
 type tally struct{ c, m int64 }
 
