@@ -86,6 +86,7 @@ func (s *Store) begin(ctx context.Context, acct mail.AccountID, p *appending) er
 			apart = append(apart, m)
 		}
 	}
+	slow := len(apart) > 0
 	errs := make([]error, first+len(apart))
 	var taken atomic.Int32 // of the steps of a round that come first
 	_ = parallel(len(errs), func(i int) error {
@@ -97,8 +98,8 @@ func (s *Store) begin(ctx context.Context, acct mail.AccountID, p *appending) er
 		default:
 			errs[i] = s.storeAttachments(ctx, apart[i-first])
 		}
-		if i < first && taken.Add(1) == first && p.attached() {
-			memberOf(ctx).Leave() // attachments take longer than the others should wait
+		if i < first && taken.Add(1) == first && slow {
+			memberOf(ctx).Leave() // files take longer than the others should wait
 		}
 		return nil
 	})
@@ -130,11 +131,6 @@ type appending struct {
 	room    int64 // what may be used before, for all of them to fit
 
 	arrivals []*arrival // once they have numbers
-}
-
-// attached reports whether there are attachments to be stored.
-func (p *appending) attached() bool {
-	return slices.ContainsFunc(p.made, func(m *prepared) bool { return len(m.st.files) > 0 })
 }
 
 func (s *Store) prepareAll(ctx context.Context, in []store.Append) (*appending, error) {

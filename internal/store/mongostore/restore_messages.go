@@ -158,7 +158,7 @@ func (r *restoring) existing(ctx context.Context, in []store.Restored) (map[mail
 	}
 	there, refs := make(map[mail.UID]*hotMessage), make(map[mail.UID]references)
 	err := r.s.eachOf(ctx, r.mbox, mail.NormalizeUIDs(set), append(hotFields(), bson.E{Key: "mimeTree.attachmentMap", Value: 1}),
-		func(doc bson.Raw, m *hotMessage) { there[m.UID], refs[m.UID] = m, referencesOf(doc) })
+		func(doc bson.Raw, m *hotMessage) { there[m.UID], refs[m.UID] = m, countedOf(doc, m) })
 	return there, refs, err
 }
 
@@ -330,7 +330,7 @@ func (s *Store) RemoveRestored(ctx context.Context, acct mail.AccountID, mbox ma
 	var msgs []*hotMessage
 	var refs []references
 	err = s.eachOf(ctx, mbox, uids, append(hotFields(), bson.E{Key: "mimeTree.attachmentMap", Value: 1}), func(doc bson.Raw, m *hotMessage) {
-		msgs, refs = append(msgs, m), append(refs, referencesOf(doc))
+		msgs, refs = append(msgs, m), append(refs, countedOf(doc, m))
 	})
 	if err != nil || len(msgs) == 0 {
 		return err
