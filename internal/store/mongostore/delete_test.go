@@ -47,17 +47,7 @@ func TestRemovedCopies(t *testing.T) {
 // What is kept in the archive depends on who removes a message, and the attachments of what is not kept are let go.
 func TestRemovedIsKept(t *testing.T) {
 	s := openStore(t)
-	acct, err := s.CreateAccount(t.Context(), store.NewAccount{
-		Account: mail.Account{Username: "a"}, View: "a", Mailboxes: []mail.Mailbox{{Path: "INBOX"}, {Path: "Other"}},
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	boxes, err := s.ListMailboxes(t.Context(), acct.ID)
-	if err != nil {
-		t.Fatal(err)
-	}
-	inbox, other := boxes[0].ID, boxes[1].ID
+	acct, inbox, other := twoBoxes(t, s)
 	raw := mixed("\r\n", wrapped(random(1000, 1), 76, "\r\n"))
 	add := func(flags ...string) mail.UID {
 		t.Helper()

@@ -10,22 +10,24 @@ import (
 	"mallard/internal/store"
 )
 
+// twoBoxes makes an account with two mailboxes.
+func twoBoxes(t *testing.T, s *Store) (acct *mail.Account, inbox, other mail.MailboxID) {
+	t.Helper()
+	acct, err := s.CreateAccount(t.Context(), store.NewAccount{
+		Account: mail.Account{Username: "a"}, View: "a", Mailboxes: []mail.Mailbox{{Path: "INBOX"}, {Path: "Other"}},
+	})
+	must(t, err)
+	boxes, err := s.ListMailboxes(t.Context(), acct.ID)
+	must(t, err)
+	return acct, boxes[0].ID, boxes[1].ID
+}
+
 // Messages go when their time has come, into the archive if they are to be kept there, and from there when that is over;
 // octets, references and the journal follow.
 func TestMaintain(t *testing.T) {
 	clock := newClock(time.Now().Truncate(time.Second))
 	s := openStore(t, func(o *Options) { o.Now = clock.Now; o.Locks = &localLocks{} })
-	acct, err := s.CreateAccount(t.Context(), store.NewAccount{
-		Account: mail.Account{Username: "a"}, View: "a", Mailboxes: []mail.Mailbox{{Path: "INBOX"}, {Path: "Other"}},
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	boxes, err := s.ListMailboxes(t.Context(), acct.ID)
-	if err != nil {
-		t.Fatal(err)
-	}
-	inbox, other := boxes[0].ID, boxes[1].ID
+	acct, inbox, other := twoBoxes(t, s)
 	raw := mixed("\r\n", wrapped(random(1000, 1), 76, "\r\n"))
 	add := func(box mail.MailboxID, expires time.Time) {
 		t.Helper()

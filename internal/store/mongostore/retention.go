@@ -91,7 +91,7 @@ func (s *Store) redateTask(ctx context.Context, c *claim) error {
 		if before == nil {
 			break
 		}
-		if before.Lookup("user").ObjectID() != user { // then the messages are not what the task is about
+		if owner, _ := before.Lookup("user").ObjectIDOK(); owner != user { // then the messages are not what the task is about
 			return c.done(ctx)
 		}
 		if err := s.redate(ctx, c, before); err != nil {
