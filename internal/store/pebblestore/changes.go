@@ -52,7 +52,7 @@ func (s *Store) Changes(ctx context.Context, acct mail.AccountID, mbox mail.Mail
 	}
 	d := &differ{s: s, ctx: ctx, acct: acct, box: mbox, since: uint64(since)}
 	d.out = &store.ChangeSet{}
-	if h := m.head.Load(); h.highest == uint64(since) || h.recent.since(uint64(since), d.out) {
+	if h := m.head.Load(); h.knows(uint64(since), d.out) {
 		d.head = *h
 		return d.result(), nil
 	}

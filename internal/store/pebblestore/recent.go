@@ -78,6 +78,16 @@ func (c *change) keepRecent(b *boxChange) {
 	b.head.recent = &r
 }
 
+// knows reports whether what is in memory tells what happened after a mod-sequence, and adds
+// it to a set, which must be empty. A change is in the database a moment before it is in
+// memory: who has read it there knows more than this head, and must not be told less.
+func (h *mailboxHead) knows(since uint64, out *store.ChangeSet) bool {
+	if h.highest <= since {
+		return h.highest == since
+	}
+	return h.recent.since(since, out)
+}
+
 // since adds what happened after a mod-sequence to a set, which must be empty. It
 // reports false when not all of it is known.
 func (r *recentChange) since(since uint64, out *store.ChangeSet) bool {

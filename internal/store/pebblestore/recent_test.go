@@ -78,3 +78,26 @@ func TestRecentChanges(t *testing.T) {
 		t.Errorf("%d answers came from memory", short)
 	}
 }
+
+// A change is in the database before it is in memory. Who has read it there is not told of
+// the state before it by the next reading.
+func TestChangesWhileInstalling(t *testing.T) {
+	r := newRig(t, vfs.NewMem())
+	r.append(r.inbox, newMessage("first", "text"), "")
+	a, err := r.s.account(r.ctx, r.acct)
+	r.must(err)
+	defer r.s.accounts.release(a)
+	m := a.set.Load().byID[r.inbox]
+	before := m.head.Load()
+	r.append(r.inbox, newMessage("second", "text"), "")
+	after := m.head.Load()
+	m.head.Store(before) // as it is until the second message is installed
+	defer m.head.Store(after)
+	for _, since := range []uint64{after.highest, before.highest - 1} {
+		set, err := r.s.Changes(r.ctx, r.acct, r.inbox, mail.ModSeq(since))
+		r.must(err)
+		if set.To < mail.ModSeq(since) || uint64(set.To) == after.highest && uint64(set.UIDNext) < after.uidNext {
+			t.Errorf("changes since %d end at %d, UIDNEXT %d", since, set.To, set.UIDNext)
+		}
+	}
+}
