@@ -41,10 +41,10 @@ func TestCache(t *testing.T) {
 	}
 	put(1)
 	put(2)
-	if three := put(3); !known(three) || len(c.all) > 2 {
-		t.Errorf("there are %d of at most 2", len(c.all))
+	if three := put(3); !known(three) || c.all.Len() > 2 {
+		t.Errorf("there are %d of at most 2", c.all.Len())
 	}
-	c.ttl = 0
+	c = newCache[mail.AccountID, mail.Account](2, 0, time.Now)
 	if put(3); known(mail.AccountID{3}) {
 		t.Error("it is there though the cache is off")
 	}

@@ -10,6 +10,8 @@ import (
 	"fmt"
 	"sync"
 	"time"
+
+	"mallard/internal/expiring"
 )
 
 // cache remembers for a short time that a password was right, so that a mail
@@ -34,20 +36,11 @@ import (
 // Checks of the same password of the same account that come while one is running
 // wait for that one, for the same reason.
 type cache struct {
-	key  [32]byte
-	size int
-	ttl  time.Duration
-	now  func() time.Time
+	key [32]byte
 
 	mu      sync.Mutex
-	entries map[cacheKey]success
+	right   *expiring.Map[cacheKey, Source] // which password it was
 	running map[cacheKey]*check
-}
-
-// success is a remembered success: which password it was, and when it ends.
-type success struct {
-	source Source
-	end    time.Time
 }
 
 type cacheKey [sha256.Size]byte
@@ -60,7 +53,7 @@ type check struct {
 }
 
 func newCache(size int, ttl time.Duration, now func() time.Time) *cache {
-	c := &cache{size: size, ttl: ttl, now: now, entries: make(map[cacheKey]success), running: make(map[cacheKey]*check)}
+	c := &cache{right: expiring.NewMap[cacheKey, Source](size, ttl, now), running: make(map[cacheKey]*check)}
 	_, _ = rand.Read(c.key[:]) // never fails: the process ends when there is no entropy
 	return c
 }
@@ -81,10 +74,8 @@ func (c *cache) keyOf(parts ...string) cacheKey {
 func (c *cache) get(k cacheKey) Source {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if e := c.entries[k]; c.now().Before(e.end) {
-		return e.source
-	}
-	return ""
+	source, _ := c.right.Get(k)
+	return source
 }
 
 // do runs f, or waits for a run of the same check, and remembers success.
@@ -118,11 +109,8 @@ func (c *cache) lead(k cacheKey, ch *check, f func() (Source, error)) (Source, e
 	defer func() {
 		c.mu.Lock()
 		delete(c.running, k)
-		if ch.source != "" && ch.err == nil && c.ttl > 0 && c.size > 0 {
-			if len(c.entries) >= c.size {
-				c.evict()
-			}
-			c.entries[k] = success{source: ch.source, end: c.now().Add(c.ttl)}
+		if ch.source != "" && ch.err == nil {
+			c.right.Put(k, ch.source)
 		}
 		c.mu.Unlock()
 		close(ch.done)
@@ -130,22 +118,4 @@ func (c *cache) lead(k cacheKey, ch *check, f func() (Source, error)) (Source, e
 	source, err := f() // a panic leaves errAborted to those who wait
 	ch.source, ch.err = source, err
 	return source, err
-}
-
-// evict makes room: it drops what has ended, or else a quarter.
-func (c *cache) evict() {
-	now := c.now()
-	for k, e := range c.entries {
-		if !now.Before(e.end) {
-			delete(c.entries, k)
-		}
-	}
-	drop := len(c.entries) - c.size + max(1, c.size/4)
-	for k := range c.entries {
-		if drop <= 0 {
-			return
-		}
-		delete(c.entries, k)
-		drop--
-	}
 }

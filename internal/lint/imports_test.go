@@ -34,7 +34,7 @@ func layers() []layer {
 		{name: "connections", packages: []string{"internal/redisconn"}},
 		{name: "contracts", packages: []string{"internal/store", "internal/event", "internal/limit"}},
 		{name: "pure", packages: []string{"internal/message", "internal/search", "internal/address"}},
-		{name: "vocabulary", packages: []string{"internal/mail", "internal/batch"}},
+		{name: "vocabulary", packages: []string{"internal/mail", "internal/batch", "internal/expiring"}},
 	}
 }
 
