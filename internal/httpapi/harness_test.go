@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -162,17 +163,23 @@ func (w *world) token(a *mail.Account) string {
 	return text
 }
 
+// deliveryFields are what a delivery puts before a message.
+var deliveryFields = regexp.MustCompile(`^Delivered-To: [^\r\n]*\r\nReturn-Path: [^\r\n]*\r\n`)
+
 // put stores a message as a delivery would.
 func (w *world) put(acct mail.AccountID, mbox mail.MailboxID, text, info string) store.Appended {
 	w.t.Helper()
 	ctx := context.Background()
-	d, err := w.receiver.Receive(ctx, strings.NewReader(text), 0)
+	prefix := deliveryFields.FindString(text)
+	d, err := w.receiver.Receive(ctx, strings.NewReader(text[len(prefix):]), 0)
 	must(w.t, err)
 	defer func() { must(w.t, d.Close()) }()
 	staged, err := w.mailboxes.Stage(ctx, d.Content())
 	must(w.t, err)
 	defer func() { must(w.t, staged.Close()) }()
-	out, err := w.mailboxes.Append(ctx, acct, mbox, store.Append{Staged: staged, Info: info, InternalDate: testDate()})
+	out, err := w.mailboxes.Append(ctx, acct, mbox, store.Append{
+		Staged: staged, Prefix: []byte(prefix), Info: info, InternalDate: testDate(),
+	})
 	must(w.t, err)
 	return out[0]
 }

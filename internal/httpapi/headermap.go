@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 
@@ -28,12 +29,15 @@ type headerType struct {
 }
 
 // newHeaderMap reads a header of which the first prefix octets were put before the
-// message. A message without Content-Type is shown with the one that it means (RFC
-// 2045, 5.2).
+// message. The address of their Delivered-To is shown in brackets, as WildDuck does. A
+// message without Content-Type is shown with the one that it means (RFC 2045, 5.2).
 func newHeaderMap(header []byte, prefix int64) *headerMap {
 	m := &headerMap{values: map[string][]any{}}
 	prefix = min(prefix, int64(len(header)))
 	m.add(header[:prefix])
+	for i, v := range m.values["delivered-to"] {
+		m.values["delivered-to"][i] = fmt.Sprintf("<%v>", v)
+	}
 	before := len(m.names)
 	m.add(header[prefix:])
 	if m.values[fieldContentType] == nil {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"reflect"
+	"slices"
 	"strings"
 	"time"
 )
@@ -16,8 +17,10 @@ type schema = map[string]any
 func (a *API) document() schema {
 	g := &generator{schemas: schema{}}
 	paths := schema{}
+	templates := map[string]*Route{}
 	for _, r := range a.routes {
-		path := openapiPath(r.Pattern)
+		g.template = firstOf(templates, r)
+		path := openapiPath(g.template.Pattern)
 		item, _ := paths[path].(schema)
 		if item == nil {
 			item = schema{}
@@ -106,8 +109,28 @@ func openapiPath(pattern string) string {
 	return strings.Join(parts, "/")
 }
 
+// firstOf is the first route with the path of r. Paths that differ only in the names
+// of their parameters are one path of a document, and must be there once (OpenAPI
+// 3.1, 4.8.8).
+func firstOf(templates map[string]*Route, r *Route) *Route {
+	parts := strings.Split(r.Pattern, "/")
+	for i, p := range parts {
+		if strings.HasPrefix(p, ":") {
+			parts[i] = ":"
+		}
+	}
+	path := strings.Join(parts, "/")
+	if templates[path] == nil {
+		templates[path] = r
+	}
+	return templates[path]
+}
+
 // generator collects the named schemas of a document.
-type generator struct{ schemas schema }
+type generator struct {
+	schemas  schema
+	template *Route // of which the current operation takes the names in its path
+}
 
 func (g *generator) operation(r *Route) schema {
 	op := schema{
@@ -125,7 +148,7 @@ func (g *generator) operation(r *Route) schema {
 	var params []schema
 	for _, f := range r.in.fields {
 		if !inBody || f.rules.path {
-			params = append(params, g.parameter(f))
+			params = append(params, g.parameter(r, f))
 		}
 	}
 	if len(params) > 0 {
@@ -156,12 +179,12 @@ func (g *generator) description(r *Route) string {
 	return strings.Join(parts, "\n\n")
 }
 
-func (g *generator) parameter(f *field) schema {
-	in := "query"
+func (g *generator) parameter(r *Route, f *field) schema {
+	name, in := f.name, "query"
 	if f.rules.path {
-		in = "path"
+		name, in = g.template.names[slices.Index(r.names, f.name)], "path"
 	}
-	p := schema{"name": f.name, "in": in, "schema": g.field(f)}
+	p := schema{"name": name, "in": in, "schema": g.field(f)}
 	if f.rules.required {
 		p["required"] = true
 	}

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"maps"
 	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -36,8 +37,17 @@ func TestOpenAPIHasEveryRoute(t *testing.T) {
 	if n != len(w.api.routes) {
 		t.Errorf("%d operations for %d routes", n, len(w.api.routes))
 	}
+	templates := map[string]string{}
+	for path := range paths {
+		s := shapeOf(path)
+		if other, ok := templates[s]; ok {
+			t.Errorf("%s and %s are the same path, which OpenAPI forbids", path, other)
+		}
+		templates[s] = path
+	}
 	for _, r := range w.api.routes {
-		item, _ := paths[openapiPath(r.Pattern)].(map[string]any)
+		path := templates[shapeOf(openapiPath(r.Pattern))]
+		item, _ := paths[path].(map[string]any)
 		op, _ := item[strings.ToLower(r.Method)].(map[string]any)
 		if op == nil {
 			t.Errorf("%s %s is missing", r.Method, r.Pattern)
@@ -47,12 +57,17 @@ func TestOpenAPIHasEveryRoute(t *testing.T) {
 			t.Errorf("%s %s: name %q, summary %q and tag %q must be there, the name once", r.Method, r.Pattern, r.Name, r.Summary, r.Tag)
 		}
 		names[r.Name] = true
-		checkOperation(t, r, op)
+		checkOperation(t, r, path, op)
 	}
 }
 
+var templateName = regexp.MustCompile(`\{[^}]*\}`)
+
+// shapeOf is a path without the names of its parameters.
+func shapeOf(path string) string { return templateName.ReplaceAllString(path, "{}") }
+
 // checkOperation wants every parameter of the route in its place.
-func checkOperation(t *testing.T, r *Route, op map[string]any) {
+func checkOperation(t *testing.T, r *Route, path string, op map[string]any) {
 	t.Helper()
 	var inPath []string
 	params, _ := op["parameters"].([]any)
@@ -69,7 +84,10 @@ func checkOperation(t *testing.T, r *Route, op map[string]any) {
 		}
 	}
 	slices.Sort(inPath)
-	want := slices.Clone(r.names)
+	var want []string
+	for _, name := range templateName.FindAllString(path, -1) {
+		want = append(want, strings.Trim(name, "{}"))
+	}
 	slices.Sort(want)
 	if !slices.Equal(inPath, want) {
 		t.Errorf("%s: path parameters %v, want %v", r.Name, inPath, want)
