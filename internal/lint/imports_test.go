@@ -33,7 +33,7 @@ func layers() []layer {
 		{name: "documents and caches", packages: []string{"internal/store/mongostore/mimetree", "internal/store/mongostore/hotcache"}},
 		{name: "connections", packages: []string{"internal/redisconn"}},
 		{name: "contracts", packages: []string{"internal/store", "internal/event", "internal/limit"}},
-		{name: "pure", packages: []string{"internal/message", "internal/search", "internal/address"}},
+		{name: "pure", packages: []string{"internal/message", "internal/search", "internal/address", "internal/auth/password/argon2full"}},
 		{name: "vocabulary", packages: []string{"internal/mail", "internal/batch", "internal/expiring"}},
 	}
 }

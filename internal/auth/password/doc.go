@@ -11,14 +11,13 @@
 //	$pbkdf2-sha256$i=N$salt$hash        PBKDF2 (RFC 8018), PHC string, base64 without padding; made by [Hash]
 //	$pbkdf2-sha512$… $pbkdf2-sha1$…     the same with another digest
 //	$2a$ $2b$ $2y$                      bcrypt; only the first 72 octets of a password count
-//	$argon2id$ $argon2i$                Argon2 version 1.3 (v=19), RFC 9106
+//	$argon2id$ $argon2i$ $argon2d$      Argon2 (RFC 9106), version 1.3 (v=19) and 1.0 (v=16 or none), also with data=
 //	$5$ $6$                             SHA-256 and SHA-512 crypt with optional rounds=
 //	$1$                                 MD5 crypt
 //	13 characters of [./0-9A-Za-z]      traditional DES crypt; only the first 8 octets of a password count
 //
-// All are verified, only the first is made. [Verify] says when a hash should be replaced. Argon2d ($argon2d$), Argon2
-// version 1.0 and Argon2 with a secret or associated data are recognised and refused with [ErrUnsupported]: there is no
-// maintained Go implementation of them.
+// All are verified, only the first is made. [Verify] says when a hash should be replaced. Argon2 with a secret (keyid=)
+// is recognised and refused with [ErrUnsupported].
 //
 // A password is a sequence of octets: it is compared as the UTF-8 that the client sent, without Unicode normalisation,
 // as WildDuck does, so that hashes can be shared with it.

@@ -2,7 +2,6 @@ package password
 
 import (
 	"crypto/subtle"
-	"fmt"
 	"strings"
 )
 
@@ -71,10 +70,8 @@ func parse(hash string, limits Limits) (check, error) {
 		return parsePBKDF2(hash, limits)
 	case "2a", "2b", "2y":
 		return parseBcrypt(hash, limits)
-	case "argon2i", "argon2id":
+	case "argon2d", "argon2i", "argon2id":
 		return parseArgon2(hash, limits)
-	case "argon2d":
-		return check{}, fmt.Errorf("%w: argon2d", ErrUnsupported)
 	case "1":
 		return parseMD5Crypt(hash)
 	case "5", "6":

@@ -1,6 +1,7 @@
 #!/bin/sh
 # Makes vectors.json (on standard output) with tools that share no code with this package: openssl, htpasswd
-# (apache2-utils), perl's crypt (the C library's), mkpasswd (whois), argon2, python3 hashlib and node crypto.
+# (apache2-utils), perl's crypt (the C library's), mkpasswd (whois), argon2, python3 hashlib, node crypto and hash-wasm,
+# the npm package with which WildDuck checks Argon2 (NODE_PATH says where it is, test/rig/install.sh brings it).
 exec python3 - <<'PY'
 import base64, hashlib, json, os, subprocess
 
@@ -23,6 +24,9 @@ def perl_crypt(password, salt):
 NODE = 'const c=require("crypto");const [p,s,i,n,d]=process.argv.slice(1);' \
        'console.log(c.pbkdf2Sync(p,Buffer.from(s,"base64"),+i,+n,d).toString("base64").replace(/=+$/,""))'
 
+HASHWASM = 'const h=require("hash-wasm");const [p,call]=process.argv.slice(1);h[call]({password:p,salt:crypto.getRandomValues(' \
+           'Buffer.alloc(16)),iterations:3,memorySize:515,parallelism:2,hashLength:24,outputType:"encoded"}).then(console.log)'
+
 for p in PASSWORDS:
     for flag in "-1", "-5", "-6":
         add("openssl passwd " + flag, p, run("openssl", "passwd", flag, "-stdin", input=p + "\n"))
@@ -38,7 +42,10 @@ for p in PASSWORDS:
     add("mkpasswd bcrypt", p, run("mkpasswd", "-m", "bcrypt", "-R", "5", "-s", input=p + "\n"))
     add("mkpasswd sha512crypt", p, run("mkpasswd", "-m", "sha512crypt", "-R", "1500", "-s", input=p + "\n"))
     for kind in "-i", "-id", "-d":
-        add("argon2 " + kind, p, run("argon2", "saltsalt" + str(len(p)), kind, "-v", "13", "-t", "2", "-m", "10", "-p", "3", "-l", "32", "-e", input=p))
+        for version in "13", "10":
+            add("argon2 " + kind, p, run("argon2", "saltsalt" + str(len(p)), kind, "-v", version, "-t", "2", "-m", "10", "-p", "3", "-l", "32", "-e", input=p))
+    for call in "argon2d", "argon2i", "argon2id":
+        add("hash-wasm " + call, p, run("node", "-e", HASHWASM, p, call))
     for digest, n, i in ("sha1", 20, 1000), ("sha256", 32, 100000), ("sha256", 32, 999), ("sha512", 64, 100000), ("sha512", 32, 120000):
         salt = os.urandom(16)
         add("python hashlib", p, f"$pbkdf2-{digest}$i={i}${b64(salt)}${b64(hashlib.pbkdf2_hmac(digest, p.encode(), salt, i, n))}")
