@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"time"
 
 	"mallard/internal/imap/imapwire"
 	"mallard/internal/mail"
@@ -13,9 +14,13 @@ import (
 
 // A client that reads slowly must not hold on to the engine, whose old states cost
 // memory and disk as long as somebody reads them. So nothing waits for the client
-// while rows are read: answers are kept in the encoder's buffers. When these are
-// full, or a message is too large for them, reading ends, the client gets its time,
-// and reading goes on behind the last message.
+// while rows are read, but for moments: answers are kept in the encoder's buffers. When
+// these stay full, or a message is too large for them, reading ends, the client gets its
+// time, and reading goes on behind the last message.
+
+// readingPatience is how long one reading waits for the client, in all. One that reads fast
+// is now and then a moment behind, and to begin reading anew costs more than that moment.
+const readingPatience = 50 * time.Millisecond
 
 // reading is one look at the engine.
 type reading struct {
@@ -52,6 +57,7 @@ func (f *fetching) read(ctx context.Context, q store.FetchQuery) (r reading, err
 	f.s.w.Hold(true)
 	defer f.s.w.Hold(false)
 	q.Known = f.known(q.UIDs)
+	patience := readingPatience
 	for row, err := range f.s.srv.o.Mailboxes.Fetch(ctx, f.s.acct.ID, f.s.view.Mailbox(), q) {
 		if err != nil {
 			return r, err
@@ -61,19 +67,30 @@ func (f *fetching) read(ctx context.Context, q store.FetchQuery) (r reading, err
 		if !ok {
 			continue
 		}
-		if !f.s.w.Fits(f.weight(row)) {
+		if !f.fits(f.weight(row), &patience) {
 			r.seq, r.large = seq, f.keep(ctx, row)
 			return r, nil
 		}
 		if err := f.row(ctx, seq, row); err != nil {
 			return r, fmt.Errorf("fetch message %d: %w", r.last, err)
 		}
-		if !f.s.w.Pass() {
+		if !f.s.w.Pass() && !f.await(0, &patience) {
 			return r, nil
 		}
 	}
 	r.over = true
 	return r, nil
+}
+
+// fits reports whether there is room for a response, for which it may wait for the client
+// a little.
+func (f *fetching) fits(n int, patience *time.Duration) bool {
+	return f.s.w.Fits(n) || f.await(n, patience)
+}
+
+func (f *fetching) await(n int, patience *time.Duration) (ok bool) {
+	*patience, ok = f.s.w.Await(n, *patience)
+	return ok
 }
 
 // weight is about how many octets the response of a message has, at most.

@@ -39,16 +39,18 @@ type world struct {
 	logins        int
 	closeBus      func()
 	reading       atomic.Int32 // how many look at rows of the store now
+	readings      atomic.Int32 // how often it was begun to look at them
 }
 
 // watched is a store that counts who looks at its rows.
 type watched struct {
 	*memstore.Store
-	reading *atomic.Int32
+	reading, readings *atomic.Int32
 }
 
 func (w *watched) Fetch(ctx context.Context, acct mail.AccountID, mbox mail.MailboxID, q store.FetchQuery) iter.Seq2[*store.Row, error] {
 	return func(yield func(*store.Row, error) bool) {
+		w.readings.Add(1)
 		w.reading.Add(1)
 		defer w.reading.Add(-1)
 		w.Store.Fetch(ctx, acct, mbox, q)(yield)
@@ -93,7 +95,7 @@ func newWorld(t testing.TB, settings ...setting) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.boxes = mailbox.New(mailbox.Options{Store: &watched{w.store, &w.reading}, Bus: bus})
+	w.boxes = mailbox.New(mailbox.Options{Store: &watched{w.store, &w.reading, &w.readings}, Bus: bus})
 	o.Mailboxes = w.boxes
 	w.srv = imap.New(o)
 	return w

@@ -1,6 +1,7 @@
 package imap_test
 
 import (
+	"bytes"
 	"crypto/tls"
 	"fmt"
 	"net"
@@ -81,6 +82,41 @@ func TestSlowReaderHoldsNothing(t *testing.T) {
 			}
 			c.want("g OK")
 		})
+	}
+}
+
+// A client that reads at once is waited for a moment now and then, as long as the
+// network takes: the store is not begun to be read anew for that.
+func TestQuickReaderReadsOn(t *testing.T) {
+	w := newWorld(t)
+	w.allowed = 0
+	const count, size = 400, 40 << 10
+	a := w.client(t)
+	text := "Subject: x\r\n\r\n" + strings.Repeat(strings.Repeat("0123456789", 7)+"\r\n", size/72)
+	for range count / 10 {
+		a.add("INBOX", text, text, text, text, text, text, text, text, text, text)
+	}
+	a.ok("LOGOUT")
+	c := w.raw(t)
+	c.login()
+	c.send("s SELECT INBOX\r\n")
+	c.want("s OK")
+	before := w.readings.Load()
+	c.send("f FETCH 1:* BODY.PEEK[]\r\n")
+	buf, last, total := make([]byte, 64<<10), []byte(nil), 0
+	for end := []byte("\r\nf OK FETCH completed\r\n"); !bytes.HasSuffix(last, end); {
+		_ = c.SetReadDeadline(time.Now().Add(10 * time.Second))
+		n, err := c.r.Read(buf)
+		if err != nil {
+			t.Fatalf("after %d octets: %v", total, err)
+		}
+		total += n
+		last = append(last, buf[:n]...)
+		last = last[max(0, len(last)-len(end)):]
+	}
+	// The buffers of a connection take a dozen messages.
+	if n := int(w.readings.Load() - before); total < count*size*9/10 || n > count/20 {
+		t.Errorf("%d octets came in %d readings", total, n)
 	}
 }
 

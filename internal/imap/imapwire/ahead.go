@@ -3,6 +3,7 @@ package imapwire
 import (
 	"io"
 	"sync/atomic"
+	"time"
 )
 
 // ahead writes buffers in a goroutine of its own while the next one is being filled,
@@ -60,21 +61,32 @@ func (a *ahead) stop() error {
 }
 
 // handOver gives a full buffer away and takes another one.
-func (e *Encoder) handOver(dst []byte) {
+func (e *Encoder) handOver(dst []byte) { e.offer(dst, nil) }
+
+// offer gives a buffer that is not empty away and takes another one. False means that
+// something else came first, and that nothing has happened.
+func (e *Encoder) offer(dst []byte, first <-chan time.Time) bool {
 	if e.ahead == nil {
 		e.ahead = newAhead(e.w)
 	}
 	if e.err = e.ahead.failure(); e.err != nil {
 		e.buf = e.large[:0]
-		return
+		return true
 	}
-	b := fullBuffer{data: dst}
-	if &dst[0] == &e.large[0] { // else dst has outgrown it
+	b, own := fullBuffer{data: dst}, &dst[0] == &e.large[0] // else dst has outgrown it
+	if own {
 		b.large = e.large
+	}
+	select {
+	case e.ahead.full <- b:
+	case <-first:
+		return false
+	}
+	if own {
 		e.large = largeBuffers.Get().(*[encoderLarge]byte)
 	}
-	e.ahead.full <- b
 	e.buf = e.large[:0]
+	return true
 }
 
 // settle ends writing ahead.

@@ -6,6 +6,7 @@ import (
 	"io"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 
@@ -65,6 +66,51 @@ func TestWritesAhead(t *testing.T) {
 	}
 	if n := w.calls.Load(); n != 2 {
 		t.Errorf("%d writes, none is wanted after an error", n)
+	}
+}
+
+// Who holds is told how long the client may be waited for, and then that there is no
+// room; nothing is lost by that.
+func TestAwait(t *testing.T) {
+	defer goleak.VerifyNone(t)
+	w := &blockedWriter{free: 1, started: make(chan struct{}), release: make(chan struct{})}
+	e := imapwire.NewEncoder(w)
+	e.Hold(true)
+	line := bytes.Repeat([]byte{'x'}, 1000)
+	fill := func() {
+		for !e.Full() {
+			e.Untagged(line)
+		}
+	}
+	if left, ok := e.Await(1000, time.Hour); ok || left != time.Hour {
+		t.Errorf("a short answer is given away: %v, %v left", ok, left)
+	}
+	fill()
+	if err := e.Drain(); err != nil { // from now on the answer is long
+		t.Fatal(err)
+	}
+	fill()
+	if left, ok := e.Await(1000, time.Hour); !ok || left > time.Hour || left < time.Hour-time.Minute {
+		t.Errorf("nobody has to be waited for: %v, %v left", ok, left)
+	}
+	<-w.started
+	fill()
+	if _, ok := e.Await(1000, time.Hour); !ok {
+		t.Error("one buffer may wait to be written")
+	}
+	fill()
+	if left, ok := e.Await(1000, 20*time.Millisecond); ok || left > 0 {
+		t.Errorf("there is room though nothing is written: %v left", left)
+	}
+	if _, ok := e.Await(10<<20, time.Hour); ok {
+		t.Error("there is room for 10 MB")
+	}
+	close(w.release)
+	if _, ok := e.Await(1000, time.Hour); !ok || !e.Fits(1000) {
+		t.Error("there is no room though all is written")
+	}
+	if err := e.Flush(); !errors.Is(err, errReleased) {
+		t.Errorf("the error of the writer: %v", err)
 	}
 }
 

@@ -1,5 +1,7 @@
 package imapwire
 
+import "time"
+
 // Hold, when on, has more put into the buffer before it is written. A server holds
 // while it must not wait for the client, and asks Fits and Pass whether it would.
 func (e *Encoder) Hold(on bool) { e.hold = on }
@@ -27,6 +29,25 @@ func (e *Encoder) Pass() bool {
 	}
 	e.handOver(e.buf)
 	return true
+}
+
+// Await makes room for n octets where Fits is false, or for as much as there can be: it
+// gives the buffer away to be written, full or not, for which it waits at most a time
+// until the client has taken of what was given away before. It returns what is left of
+// that time. False means that the client would have to be waited for longer, or that so
+// much never fits.
+func (e *Encoder) Await(n int, most time.Duration) (left time.Duration, ok bool) {
+	switch {
+	case e.err != nil:
+		return most, true
+	case n > e.limit() || !e.long || e.large == nil || most <= 0:
+		return most, false
+	}
+	begin := time.Now()
+	timer := time.NewTimer(most)
+	defer timer.Stop()
+	ok = e.offer(e.buf, timer.C)
+	return most - time.Since(begin), ok
 }
 
 // Drain gives a Full buffer away to be written, and waits for the client if need be.
