@@ -147,6 +147,11 @@ func TestCompactionsThatFail(t *testing.T) {
 	s, err := Open(t.Context(), o)
 	r := &rig{TB: t, ctx: t.Context(), fs: o.FS, s: s}
 	r.must(err)
+	// The store reads when it is opened, and what was read is in memory when the tables are damaged. Nobody reads these rows:
+	// who compacts them meets the damage.
+	for i := range 100 {
+		r.must(s.db.Set(fmt.Appendf(nil, "~%d", i), randomBytes(separateFrom-100, uint64(i)), nil))
+	}
 	r.layer()
 	r.must(s.db.Compact(r.ctx, []byte{0}, []byte{0xff}, false)) // down, where each compaction meets it
 	r.close()
@@ -156,15 +161,17 @@ func TestCompactionsThatFail(t *testing.T) {
 	for _, path := range filesOf(t, o.FS, ".sst") {
 		f, err := o.FS.OpenReadWrite(path, vfs.WriteCategoryUnspecified)
 		r.must(err)
-		_, err = f.WriteAt(make([]byte, 200), 0)
+		info, err := f.Stat()
+		r.must(err)
+		_, err = f.WriteAt(make([]byte, info.Size()), 0)
 		r.must(errors.Join(err, f.Close()))
 	}
-	failed := false
 	for range 20 {
 		r.layer()
-		failed = failed || s.compactor.failing()
 	}
-	if !failed && !within(20*time.Second, s.compactor.failing) {
+	// That the last one has not failed says nothing: Pebble leaves tables alone for minutes that were damaged, and then
+	// merges the newest level within itself.
+	if !within(20*time.Second, func() bool { return s.db.Metrics().Compact.FailedCount > 0 }) {
 		t.Fatal("no compaction has failed")
 	}
 	before := s.db.Metrics().Compact.Count
