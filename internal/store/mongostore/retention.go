@@ -12,7 +12,7 @@ import (
 	"mallard/internal/mail"
 )
 
-// redateBatch is how many UIDs are looked at in one update. It holds few rows of the database for long.
+// redateBatch is how many UIDs one update is about. It holds few rows of the database for long.
 const redateBatch = 500
 
 // queueRedating makes the task that dates the messages of a mailbox anew, once for all changes until it is begun. The retention
@@ -148,13 +148,18 @@ func sameRetention(a, b bson.Raw) bool {
 		integer(a.Lookup("retentionCounter")) == integer(b.Lookup("retentionCounter"))
 }
 
-// redate gives the messages of a mailbox the expiry that its retention asks for, whatever they had, some at a time.
+// redate gives the messages of a mailbox the expiry that its retention asks for, whatever they had, some at a time. Where
+// there are UIDs without a message it goes on at the next one: one that was restored may begin at any UID.
 func (s *Store) redate(ctx context.Context, c *claim, box bson.Raw) error {
 	mbox := box.Lookup("_id")
 	keep := retentionOf(box.Lookup("retention"))
 	update := redating(millis(keep), keep > 0)
-	for first, next := int64(1), integer(box.Lookup("uidNext")); first < next; first += redateBatch {
+	for first, next := int64(1), integer(box.Lookup("uidNext")); ; first += redateBatch {
 		if err := c.renew(ctx); err != nil {
+			return err
+		}
+		var err error
+		if first, err = s.firstUID(ctx, mbox.ObjectID(), first); err != nil || first == 0 || first >= next {
 			return err
 		}
 		filter := bson.D{
@@ -165,7 +170,7 @@ func (s *Store) redate(ctx context.Context, c *claim, box bson.Raw) error {
 			}},
 			{Key: "userDeleted", Value: bson.D{{Key: "$ne", Value: true}}},
 		}
-		err := s.again(ctx, func(ctx context.Context) error {
+		err = s.again(ctx, func(ctx context.Context) error {
 			if err := s.step("redate"); err != nil {
 				return err
 			}
@@ -176,7 +181,24 @@ func (s *Store) redate(ctx context.Context, c *claim, box bson.Raw) error {
 			return writeError("date messages anew", err)
 		}
 	}
-	return nil
+}
+
+// firstUID is the least UID of a mailbox from one on, 0 when there is none.
+func (s *Store) firstUID(ctx context.Context, mbox bson.ObjectID, from int64) (uid int64, err error) {
+	filter := bson.D{{Key: "mailbox", Value: mbox}, {Key: "uid", Value: bson.D{{Key: "$gte", Value: numberOf(from)}}}}
+	err = s.again(ctx, func(ctx context.Context) error {
+		cur, err := s.findUIDs(ctx, filter, options.Find().SetProjection(bson.D{{Key: "uid", Value: 1}}).SetSort(uidIndex).SetLimit(1))
+		if err != nil {
+			return err
+		}
+		defer cur.Close(context.WithoutCancel(ctx))
+		uid = 0
+		if cur.Next(ctx) {
+			uid = integer(cur.Current.Lookup("uid"))
+		}
+		return cur.Err()
+	})
+	return uid, readError("find messages to date anew", err)
 }
 
 // redating is the update that counts the time from when a message came into the mailbox, which its id says where nothing else

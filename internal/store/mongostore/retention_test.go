@@ -3,6 +3,7 @@ package mongostore
 import (
 	"context"
 	"errors"
+	"math"
 	"sync"
 	"testing"
 	"time"
@@ -130,6 +131,32 @@ func TestRedate(t *testing.T) {
 	_, err := a.UpdateMailbox(t.Context(), a.acct, a.mbox, func(b *mail.Mailbox) error { b.Subscribed = !b.Subscribed; return nil })
 	must(t, err)
 	a.redated(0)
+}
+
+// UIDs that no message has cost nothing, however many there are: those of a mailbox that was restored begin anywhere.
+func TestRedateSparse(t *testing.T) {
+	a := newAged(t)
+	at := float64(came.UnixMilli())
+	far := math.MaxInt32 - 10
+	a.plant(far, bson.D{{Key: "retentionTime", Value: at}, {Key: "retention", Value: int32(0)}, {Key: "exp", Value: false}})
+	_, err := a.mailboxes().UpdateOne(t.Context(), bson.D{{Key: "_id", Value: oid(a.mbox)}}, bson.D{{Key: "$set", Value: bson.D{{Key: "uidNext", Value: int64(math.MaxUint32)}}}})
+	must(t, err)
+	a.keep(time.Hour)
+	steps := 0
+	a.hook = func(step string) error {
+		if step != "redate" {
+			return nil
+		}
+		if steps++; steps > 10 {
+			return errMine
+		}
+		return nil
+	}
+	a.redated(1)
+	if steps != 3 { // from 1, from 3*redateBatch and from the last one
+		t.Errorf("%d updates", steps)
+	}
+	a.dates("an hour", time.Hour)
 }
 
 func bsonOf(t *testing.T, d bson.D) bson.Raw {
