@@ -118,8 +118,14 @@ func (c *cluster) user() harness.User {
 	return c.nodes[0].User(fmt.Sprintf("user%d", serial.Add(1)), 0)
 }
 
-// truth compares what both nodes say about a user's INBOX with the database, and returns the UIDs.
-func (c *cluster) truth(u harness.User) []int {
+// inbox is what the database has of a user's messages, which are all in INBOX.
+type inbox struct {
+	uids   []int
+	used   int64 // octets
+	unseen int
+}
+
+func (c *cluster) inbox(u harness.User) (in inbox) {
 	c.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
@@ -141,47 +147,55 @@ func (c *cluster) truth(u harness.User) []int {
 	if err := rows.All(ctx, &messages); err != nil {
 		c.t.Fatal(err)
 	}
-	var list []int
-	var used int64
-	unseen := 0
 	for _, m := range messages {
-		list, used = append(list, m.UID), used+m.Size
+		in.uids, in.used = append(in.uids, m.UID), in.used+m.Size
 		if m.Unseen {
-			unseen++
+			in.unseen++
 		}
 	}
-	slices.Sort(list)
-	if len(slices.Compact(slices.Clone(list))) != len(list) {
-		c.t.Errorf("a UID is used twice: %v", list)
+	slices.Sort(in.uids)
+	if len(slices.Compact(slices.Clone(in.uids))) != len(in.uids) {
+		c.t.Errorf("a UID is used twice: %v", in.uids)
 	}
+	return in
+}
+
+// truth waits until both nodes say about a user's INBOX what the database says at the time, and returns the UIDs.
+func (c *cluster) truth(u harness.User) []int {
+	c.t.Helper()
+	var in inbox
 	for i, n := range c.nodes {
 		s := n.Login(u)
-		want := fmt.Sprintf("MESSAGES %d UNSEEN %d", len(list), unseen)
-		var got string
-		if !harness.Until(settle, func() bool {
-			got = fmt.Sprint(s.OK("STATUS INBOX (MESSAGES UNSEEN)"))
-			return strings.Contains(got, want)
-		}) {
-			c.t.Errorf("node %d: %s, want %s", i, got, want)
-		}
-		if c.mongo == nil {
-			quota := fmt.Sprintf("(STORAGE %d ", (used+1023)/1024)
-			if !harness.Until(settle, func() bool { got = fmt.Sprint(s.OK(`GETQUOTA ""`)); return strings.Contains(got, quota) }) {
-				c.t.Errorf("node %d: %s, want %s", i, got, quota)
+		says := func(command string, format func() string) {
+			c.t.Helper()
+			var got, want string
+			if !harness.Until(settle, func() bool {
+				in = c.inbox(u)
+				got, want = fmt.Sprint(s.OK(command)), format()
+				return strings.Contains(got, want)
+			}) {
+				c.t.Errorf("node %d: %s, want %s", i, got, want)
 			}
 		}
+		says("STATUS INBOX (MESSAGES UNSEEN)", func() string { return fmt.Sprintf("MESSAGES %d UNSEEN %d", len(in.uids), in.unseen) })
+		if c.mongo == nil {
+			says(`GETQUOTA ""`, func() string { return fmt.Sprintf("(STORAGE %d ", (in.used+1023)/1024) })
+		}
 		var seen []int
-		if !harness.Until(settle, func() bool { s.OK("SELECT INBOX"); seen = uids(s); return slices.Equal(seen, list) }) {
-			c.t.Errorf("node %d has %v, the database %v", i, seen, list)
+		if !harness.Until(settle, func() bool { in = c.inbox(u); s.OK("SELECT INBOX"); seen = uids(s); return slices.Equal(seen, in.uids) }) {
+			c.t.Errorf("node %d has %v, the database %v", i, seen, in.uids)
 		}
 	}
-	return list
+	return in.uids
 }
 
 // uids lists the UIDs of the selected mailbox.
-func uids(s *harness.Session) []int {
+func uids(s *harness.Session) []int { return found(s.OK("UID SEARCH ALL")) }
+
+// found lists what a SEARCH has found.
+func found(responses []string) []int {
 	var list []int
-	for _, r := range s.OK("UID SEARCH ALL") {
+	for _, r := range responses {
 		rest, ok := strings.CutPrefix(r, "* SEARCH")
 		if !ok {
 			continue

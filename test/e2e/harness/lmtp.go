@@ -44,6 +44,7 @@ func (s *Sender) exchange(code int, line string) error {
 
 // Send delivers one message (lines end in CRLF) and returns nil only when the server has acknowledged it.
 func (s *Sender) Send(from, to, message string) error {
+	s.conn.SetDeadline(time.Now().Add(2 * sessionTime)) // however long the connection is open
 	for _, step := range []struct {
 		code int
 		line string
