@@ -18,16 +18,16 @@ func testLogger(t testing.TB) *slog.Logger {
 	return slog.New(slog.NewTextHandler(t.Output(), nil))
 }
 
-// newDisk returns an empty database for the suite. Nothing is kept in memory: what comes back is what the database has.
-func newDisk(t testing.TB) *storetest.Disk { return newDiskOf(t, -1) }
+// newDisk returns what makes an empty database for the suite. A cache of -1 octets keeps nothing in memory: what comes back
+// is what the database has.
+func newDisk(w *shardWatch, cache int64) func(testing.TB) *storetest.Disk {
+	return func(t testing.TB) *storetest.Disk { return newDiskOf(t, w, cache) }
+}
 
-// newCachedDisk is newDisk with what a node keeps in memory.
-func newCachedDisk(t testing.TB) *storetest.Disk { return newDiskOf(t, 1<<20) }
-
-func newDiskOf(t testing.TB, cache int64) *storetest.Disk {
+func newDiskOf(t testing.TB, w *shardWatch, cache int64) *storetest.Disk {
 	uri := testserver.Mongo(t)
 	return &storetest.Disk{Open: func() (store.Store, error) {
-		s, err := Open(context.Background(), Options{URI: uri, Logger: testLogger(t), DescriptionCache: cache, ContentCache: cache})
+		s, err := Open(context.Background(), Options{URI: uri, Logger: testLogger(t), monitor: w.monitor(), DescriptionCache: cache, ContentCache: cache})
 		if err != nil {
 			return nil, err
 		}
@@ -40,14 +40,19 @@ func maintain(ctx context.Context, s store.Store) error {
 	return err
 }
 
+// The suite; whatever it does carries the shard keys too.
 func TestStore(t *testing.T) {
 	t.Parallel() // it and other long tests mostly wait for the database
-	storetest.Run(t, storetest.Engine{Name: "mongo", New: newDisk, Gaps: true, Parallel: true, CountsCRLF: true, Maintain: maintain})
+	w := newShardWatch()
+	storetest.Run(t, storetest.Engine{Name: "mongo", New: newDisk(w, -1), Gaps: true, Parallel: true, CountsCRLF: true, Maintain: maintain})
+	w.check(t)
 }
 
 func TestStoreCached(t *testing.T) {
 	t.Parallel()
+	w := newShardWatch()
 	storetest.Run(t, storetest.Engine{
-		Name: "mongo", New: newCachedDisk, Gaps: true, Parallel: true, CountsCRLF: true, Maintain: maintain, Only: []string{"Fetch", "Copy", "Content", "Aliasing"},
+		Name: "mongo", New: newDisk(w, 1<<20), Gaps: true, Parallel: true, CountsCRLF: true, Maintain: maintain, Only: []string{"Fetch", "Copy", "Content", "Aliasing"},
 	})
+	w.check(t)
 }
