@@ -34,7 +34,7 @@ func (s *session) tell(ctx context.Context, expunge bool) error {
 		}
 		return err
 	}
-	s.tellUpdate(s.view.Take(expunge))
+	s.tellUpdate(s.view.Take(ctx, expunge))
 	return nil
 }
 

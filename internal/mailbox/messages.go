@@ -28,7 +28,6 @@ func (s *Service) Append(ctx context.Context, acct mail.AccountID, mbox mail.Mai
 		return nil, err
 	}
 	if len(out) > 0 {
-		s.views.arrived(boxKey{acct, mbox}, out[0].UID)
 		s.changed(ctx, acct, mbox)
 	}
 	return out, nil
@@ -69,7 +68,6 @@ func (s *Service) Copy(ctx context.Context, acct mail.AccountID, from, to mail.M
 		return nil, err
 	}
 	if len(res.To) > 0 {
-		s.views.arrived(boxKey{acct, to}, res.To[0])
 		s.changed(ctx, acct, to)
 	}
 	return res, nil
@@ -83,7 +81,6 @@ func (s *Service) Move(ctx context.Context, acct mail.AccountID, from, to mail.M
 		return nil, err
 	}
 	if len(res.To) > 0 {
-		s.views.arrived(boxKey{acct, to}, res.To[0])
 		s.changed(ctx, acct, from, to)
 	}
 	return res, nil

@@ -3,6 +3,7 @@ package mailbox
 import (
 	"context"
 	"slices"
+	"sync"
 
 	"mallard/internal/mail"
 	"mallard/internal/store"
@@ -10,16 +11,31 @@ import (
 
 // Recent is the number of messages of a mailbox that no session was told of, which
 // are the ones that would be recent for a session that opens it now (RFC 3501,
-// 6.3.10, RECENT). It counts what has come since the process started.
+// 6.3.10, RECENT). Without a copy of the mailbox it costs what these are many.
 // Errors: NoMailbox.
 func (s *Service) Recent(ctx context.Context, acct mail.AccountID, mbox mail.MailboxID) (int, error) {
-	key := boxKey{acct, mbox}
-	from, ok := s.views.unclaimed(key)
-	if !ok {
+	told, err := s.recents.TakeRecent(ctx, acct, mbox, 0)
+	if err != nil {
+		return 0, err
+	}
+	if sh := s.views.existing(boxKey{acct, mbox}); sh != nil {
+		defer s.views.release(sh)
+		if err := s.sync(ctx, sh); err != nil {
+			return 0, err
+		}
+		sh.mu.Lock()
+		defer sh.mu.Unlock()
+		return len(after(sh.rows.UIDs(), told)), nil
+	}
+	if told == 0 {
+		all, err := s.store.Counters(ctx, acct, mbox)
+		return int(all[mbox].Messages), err
+	}
+	if told == ^mail.UID(0) {
 		return 0, nil
 	}
 	n := 0
-	q := store.FetchQuery{UIDs: mail.UIDSet{{First: from, Last: ^mail.UID(0)}}}
+	q := store.FetchQuery{UIDs: mail.UIDSet{{First: told + 1, Last: ^mail.UID(0)}}}
 	for _, err := range s.store.Fetch(ctx, acct, mbox, q) {
 		if err != nil {
 			return 0, err
@@ -29,75 +45,46 @@ func (s *Service) Recent(ctx context.Context, acct mail.AccountID, mbox mail.Mai
 	return n, nil
 }
 
-// unclaimed returns the first UID that no session was told of, false when that is
-// not known and so none.
-func (t *viewTable) unclaimed(key boxKey) (mail.UID, bool) {
+// existing returns the copy of a mailbox, nil when there is none. The caller releases it.
+func (t *viewTable) existing(key boxKey) *shared {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if sh := t.boxes[key]; sh != nil && sh.known {
-		return sh.unclaimed(), true
+	if t.boxes[key] == nil {
+		return nil
 	}
-	from, ok := t.recent[key]
-	return from, ok
+	return t.take(key)
 }
 
-// takeRecent sets recentFrom after loading.
-func (sh *shared) takeRecent(t *viewTable) {
-	from := t.recentFrom(sh, sh.uidNext) // only sync, which is running, changes it
-	sh.mu.Lock()
-	defer sh.mu.Unlock()
-	sh.recentFrom = from
-}
-
-// arrived notes that messages came from a UID on. Where there is a copy of the
-// mailbox, it will find them itself.
-func (t *viewTable) arrived(key boxKey, first mail.UID) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if sh := t.boxes[key]; sh != nil && sh.known {
-		return
+// after returns the UIDs of an ascending list above one.
+func after(uids []mail.UID, uid mail.UID) []mail.UID {
+	i, found := slices.BinarySearch(uids, uid)
+	if found {
+		i++
 	}
-	if _, ok := t.recent[key]; !ok {
-		t.noteRecent(key, first)
+	return uids[i:]
+}
+
+// findRecent finds the recent ones of messages that the client is about to be told of,
+// which are in ascending order. Where that is not known it adds nothing.
+func (v *View) findRecent(ctx context.Context, uids []mail.UID) error {
+	if len(uids) == 0 {
+		return nil
 	}
-}
-
-func (t *viewTable) noteRecent(key boxKey, from mail.UID) {
-	if len(t.recent) >= t.limits.recentBoxes {
-		clear(t.recent) // some messages will not be recent, which does no harm
+	upTo := mail.UID(0)
+	if v.claim {
+		upTo = uids[len(uids)-1]
 	}
-	t.recent[key] = from
-}
-
-// recentFrom returns the first UID that no session was told of, and otherwise if
-// that is not known. From now on the copy itself knows.
-func (t *viewTable) recentFrom(sh *shared, otherwise mail.UID) mail.UID {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	sh.known = true
-	from, ok := t.recent[sh.key]
-	if !ok {
-		return otherwise
+	told, err := v.svc.recents.TakeRecent(ctx, v.sh.key.acct, v.sh.key.mbox, upTo)
+	if err != nil {
+		return err
 	}
-	delete(t.recent, sh.key)
-	return from
+	v.addRecent(after(uids, told))
+	return nil
 }
 
-func (sh *shared) unclaimed() mail.UID {
-	sh.mu.Lock()
-	defer sh.mu.Unlock()
-	return sh.recentFrom
-}
-
-// claimRecent finds the recent ones of messages that the client is about to be
-// told of. It must run with sh.mu held.
-func (v *View) claimRecent(uids []mail.UID) {
-	i, _ := slices.BinarySearch(uids, v.sh.recentFrom)
-	for _, u := range uids[i:] {
+func (v *View) addRecent(uids []mail.UID) {
+	for _, u := range uids {
 		v.recent = v.recent.Append(u)
-	}
-	if n := len(uids); v.claim && n > 0 {
-		v.sh.recentFrom = max(v.sh.recentFrom, uids[n-1]+1)
 	}
 }
 
@@ -106,3 +93,38 @@ func (v *View) Recent(uid mail.UID) bool { return v.recent.Contains(uid) }
 
 // RecentCount is the number of recent messages.
 func (v *View) RecentCount() int { return v.recent.Count() }
+
+// localRecents remembers for this process what an engine has no place for. What it
+// forgets is recent once more.
+type localRecents struct {
+	mu    sync.Mutex
+	limit int // mailboxes
+	told  map[boxKey]mail.UID
+}
+
+// TakeRecent implements store.Recents.
+func (r *localRecents) TakeRecent(_ context.Context, acct mail.AccountID, mbox mail.MailboxID, upTo mail.UID) (mail.UID, error) {
+	key := boxKey{acct, mbox}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	told := r.told[key]
+	if upTo <= told {
+		return told, nil
+	}
+	if told == 0 && len(r.told) >= r.limit {
+		clear(r.told)
+	}
+	r.told[key] = upTo
+	return told, nil
+}
+
+// recentsOf returns where a service remembers what sessions were told of.
+func recentsOf(o *Options) store.Recents {
+	if o.Recents != nil {
+		return o.Recents
+	}
+	if r, ok := o.Store.(store.Recents); ok {
+		return r
+	}
+	return &localRecents{limit: defaultViewLimits().recentBoxes, told: make(map[boxKey]mail.UID)}
+}

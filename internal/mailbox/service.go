@@ -40,6 +40,9 @@ type Options struct {
 	// Quota returns the limit of an account in octets, 0 for none. It is asked
 	// before each append and copy.
 	Quota func(ctx context.Context, acct mail.AccountID) (int64, error)
+	// Recents remembers which messages sessions were told of; nil for Store where that
+	// does, else for the memory of this process.
+	Recents store.Recents
 	// Search bounds what is kept in memory for searches.
 	Search SearchCache
 }
@@ -53,6 +56,7 @@ type Service struct {
 	maxMailboxes int
 	quota        func(ctx context.Context, acct mail.AccountID) (int64, error)
 	views        viewTable
+	recents      store.Recents
 	cache        *searchCache // nil for none
 	countCopies  bool
 }
@@ -63,7 +67,7 @@ const DefaultMaxMailboxes = 1500
 // New returns a service.
 func New(o Options) *Service {
 	s := &Service{
-		store: o.Store, bus: o.Bus, log: o.Log,
+		store: o.Store, recents: recentsOf(&o), bus: o.Bus, log: o.Log,
 		maxMailboxes: o.MaxMailboxes, quota: o.Quota, cache: newSearchCache(o.Search),
 	}
 	if s.maxMailboxes == 0 {

@@ -21,8 +21,8 @@ type viewLimits struct {
 	// idleOctets bounds the copies kept for mailboxes that nobody has selected at
 	// the moment; a message costs 20 octets, a mailbox idleOverhead.
 	idleOctets int
-	// recentBoxes is for how many mailboxes without a copy it is remembered
-	// which messages no session has been told of, and whether they were asked for.
+	// recentBoxes is for how many mailboxes it is remembered which messages sessions were
+	// told of, where the engine does not, and whether those without a copy were asked for.
 	recentBoxes int
 }
 
@@ -51,7 +51,7 @@ type shared struct {
 	epochs *atomic.Uint64
 	// These are guarded by viewTable.mu.
 	refs  int
-	known bool          // recentFrom is set
+	known bool          // it was loaded
 	place *list.Element // in viewTable.idle, nil while it is in use
 	cost  int           // octets, as of then
 
@@ -76,10 +76,6 @@ type shared struct {
 	log    []delta
 	first  uint64
 	logged int
-
-	// recentFrom is the first UID that no session has been told about as recent
-	// (RFC 3501, 2.3.2).
-	recentFrom mail.UID
 }
 
 // delta is one step of a shared copy, without what turned out to be known.
@@ -101,10 +97,6 @@ type viewTable struct {
 	boxes      map[boxKey]*shared
 	idle       *list.List // of *shared with refs == 0, least recently used first
 	idleOctets int        // their costs
-	// recent is the first UID that no session has been told of, of mailboxes of
-	// which there is no copy. It is lost with the process: RFC 3501 has no use
-	// for \Recent that would be worth a write to the store for each SELECT.
-	recent map[boxKey]mail.UID
 	// asked are mailboxes without a copy of which the counters were asked for.
 	asked map[boxKey]askState
 	// epochs numbers the epochs of all copies.
@@ -114,7 +106,7 @@ type viewTable struct {
 func (t *viewTable) init() {
 	t.limits = defaultViewLimits()
 	t.boxes, t.idle = make(map[boxKey]*shared), list.New()
-	t.recent, t.asked = make(map[boxKey]mail.UID), make(map[boxKey]askState)
+	t.asked = make(map[boxKey]askState)
 }
 
 // acquire returns the copy of a mailbox, a new one when there is none. The caller
@@ -162,7 +154,6 @@ func (t *viewTable) release(sh *shared) {
 		old := t.idle.Front().Value.(*shared)
 		t.busy(old)
 		delete(t.boxes, old.key)
-		t.noteRecent(old.key, old.unclaimed())
 		if delete(t.asked, old.key); old.cost > t.limits.idleOctets {
 			t.noteAsked(old.key, askTooLarge)
 		}
@@ -178,7 +169,6 @@ func (t *viewTable) forget(key boxKey) {
 		t.busy(sh)
 	}
 	delete(t.boxes, key)
-	delete(t.recent, key)
 	delete(t.asked, key)
 }
 
@@ -203,7 +193,7 @@ func (sh *shared) sync(ctx context.Context, st Store, t *viewTable) error {
 		if err := sh.load(ctx, st); err != nil {
 			return err
 		}
-		sh.takeRecent(t)
+		t.know(sh)
 		return nil
 	}
 	set, err := st.Changes(ctx, sh.key.acct, sh.key.mbox, since)
@@ -214,6 +204,13 @@ func (sh *shared) sync(ctx context.Context, st Store, t *viewTable) error {
 	defer sh.mu.Unlock()
 	sh.apply(set)
 	return nil
+}
+
+// know notes that a copy was loaded.
+func (t *viewTable) know(sh *shared) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	sh.known = true
 }
 
 // load reads the first snapshot. It is a change set as well: only that says up to which mod-sequence it is complete.

@@ -79,11 +79,14 @@ func (s *Service) View(ctx context.Context, acct mail.AccountID, mbox mail.Mailb
 	}
 	v := &View{svc: s, sh: sh, claim: claim}
 	sh.mu.Lock()
-	defer sh.mu.Unlock()
 	v.uids = sh.rows.UIDs()
 	v.pos = sh.first + uint64(len(sh.log))
 	v.told, v.uidNext = sh.to, sh.uidNext
-	v.claimRecent(v.uids)
+	sh.mu.Unlock()
+	if err := v.findRecent(ctx, v.uids); err != nil {
+		v.Close()
+		return nil, err
+	}
 	return v, nil
 }
 
@@ -204,17 +207,17 @@ func (v *View) caughtUp() {
 // Take applies what Sync found and returns what the client must be told. Without
 // expunge removed messages keep their numbers until a later call, for the
 // commands during which RFC 3501, 7.4.1 forbids EXPUNGE.
-func (v *View) Take(expunge bool) Update {
+func (v *View) Take(ctx context.Context, expunge bool) Update {
+	if v.findRecent(ctx, v.added) != nil {
+		v.addRecent(v.added) // as RFC 3501, 2.3.2 wants it where it is not known
+	}
 	v.sh.mu.Lock()
 	defer v.sh.mu.Unlock()
 	var u Update
 	if expunge && len(v.expunged) > 0 {
 		u.Expunged = v.dropExpunged()
 	}
-	if len(v.added) > 0 {
-		v.claimRecent(v.added)
-		u.Grown = true
-	}
+	u.Grown = len(v.added) > 0
 	v.takeAdded()
 	u.Exists, u.Recent = len(v.uids), v.recent.Count()
 	u.Flags = v.takeFlagged()

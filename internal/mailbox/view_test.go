@@ -150,7 +150,7 @@ func (c *client) learn(exists int) {
 
 // take tells the client what is new.
 func (c *client) take(expunge bool) Update {
-	u := c.v.Take(expunge)
+	u := c.v.Take(context.Background(), expunge)
 	if !expunge && len(u.Expunged) > 0 {
 		c.t.Fatalf("%s: EXPUNGE where none may be", c.name)
 	}
@@ -443,6 +443,28 @@ func (m *machine) steps() map[string]func(*rapid.T) {
 				t.Fatalf("copy: %v", err)
 			}
 		},
+		// A process ends and another one serves the store.
+		"restart": func(*rapid.T) {
+			for _, c := range m.clients {
+				c.v.Close()
+			}
+			m.clients, m.touched = nil, map[*client]map[mail.UID]bool{}
+			limits := m.f.views.limits
+			m.f.Service = New(Options{Store: m.f.store, Bus: membus.New(), Recents: m.f.recents})
+			m.f.views.limits = limits
+		},
+		"status": func(t *rapid.T) {
+			m.meanwhile = nil // of one moment
+			want := 0
+			for uid := range m.f.rows(t, inbox) {
+				if uid >= m.unclaimed {
+					want++
+				}
+			}
+			if n, err := m.f.Recent(ctx, m.f.acct, inbox); err != nil || n != want {
+				t.Fatalf("%d messages would be recent, %v; want %d", n, err, want)
+			}
+		},
 		"sync": func(*rapid.T) { m.client().sync() },
 		"take": func(t *rapid.T) { m.take(m.client(), rapid.Bool().Draw(t, "expunge")) },
 		"tell": func(t *rapid.T) {
@@ -456,16 +478,18 @@ func (m *machine) steps() map[string]func(*rapid.T) {
 // the mailbox.
 func TestViewProperties(t *testing.T) {
 	for name, tc := range map[string]struct {
-		limits viewLimits
-		store  memstore.Options
+		limits  viewLimits
+		store   memstore.Options
+		recents store.Recents // nil for the store
 	}{
-		"defaults":         {limits: defaultViewLimits()},
-		"short log":        {limits: viewLimits{deltas: 2, deltaRows: 1 << 20, idleOctets: 1 << 20, recentBoxes: 10}},
-		"no log":           {limits: viewLimits{deltas: 0, deltaRows: 0, idleOctets: 1 << 20, recentBoxes: 10}},
-		"small log":        {limits: viewLimits{deltas: 100, deltaRows: 3, idleOctets: 1 << 20, recentBoxes: 10}},
-		"no idle copies":   {limits: viewLimits{deltas: 3, deltaRows: 20, recentBoxes: 10}},
-		"forgetful store":  {limits: defaultViewLimits(), store: memstore.Options{Tombstones: 1}},
-		"forgetful, short": {limits: viewLimits{deltas: 1, deltaRows: 5, idleOctets: idleOverhead + 100, recentBoxes: 10}, store: memstore.Options{Tombstones: 1}},
+		"defaults":          {limits: defaultViewLimits()},
+		"short log":         {limits: viewLimits{deltas: 2, deltaRows: 1 << 20, idleOctets: 1 << 20, recentBoxes: 10}},
+		"no log":            {limits: viewLimits{deltas: 0, deltaRows: 0, idleOctets: 1 << 20, recentBoxes: 10}},
+		"small log":         {limits: viewLimits{deltas: 100, deltaRows: 3, idleOctets: 1 << 20, recentBoxes: 10}},
+		"no idle copies":    {limits: viewLimits{deltas: 3, deltaRows: 20, recentBoxes: 10}},
+		"forgetful store":   {limits: defaultViewLimits(), store: memstore.Options{Tombstones: 1}},
+		"forgetful, short":  {limits: viewLimits{deltas: 1, deltaRows: 5, idleOctets: idleOverhead + 100, recentBoxes: 10}, store: memstore.Options{Tombstones: 1}},
+		"no place for told": {limits: defaultViewLimits(), recents: &localRecents{limit: 1000, told: map[boxKey]mail.UID{}}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -474,6 +498,9 @@ func TestViewProperties(t *testing.T) {
 				tc.store.Fault = m.fault
 				m.f = newFixture(t, tc.store, nil)
 				m.f.views.limits = tc.limits
+				if tc.recents != nil {
+					m.f.recents = tc.recents
+				}
 				t.Repeat(m.steps())
 				m.meanwhile = nil
 				for _, c := range m.clients {

@@ -77,7 +77,7 @@ func (s *Store) RestoreMailbox(ctx context.Context, acct mail.AccountID, in mail
 	for _, m := range b.msgs {
 		b.sawKeywords(m.flags)
 	}
-	b.gone, b.forgotten = nil, 0
+	b.gone, b.forgotten, b.told = nil, 0, min(b.told, in.UIDNext-1)
 	for uid := mail.UID(1); uid < in.UIDNext; uid++ {
 		if _, found := b.find(uid); !found {
 			b.gone = append(b.gone, tombstone{uid, in.HighestModSeq})

@@ -30,6 +30,7 @@ type mailbox struct {
 	size int64       // octets of the messages
 	msgs []*message  // ascending UIDs
 	gone []tombstone // in the order of the expunges
+	told mail.UID    // see store.Recents
 	// forgotten is the greatest mod-sequence of a tombstone that was thrown away.
 	forgotten mail.ModSeq
 }

@@ -42,7 +42,7 @@ func (a *accountCheck) mailbox(id mail.MailboxID, value []byte) error {
 		b.problem(b.where, "the record of its state cannot be read: %v", err)
 		return nil
 	}
-	if h := &b.head; h.epoch > b.runs.epoch || h.uidNext == 0 || h.reserved < h.uidNext || h.reserved > endOfUIDs {
+	if h := &b.head; h.epoch > b.runs.epoch || h.uidNext == 0 || h.reserved < h.uidNext || h.reserved > endOfUIDs || h.told >= h.uidNext {
 		b.problem(b.where, "the record of its state makes no sense: %+v in run %d", *h, b.runs.epoch)
 	}
 	if b.head.highest > a.head.seq {

@@ -176,6 +176,9 @@ type mailboxHead struct {
 	unseen   int64
 	deleted  int64
 	size     int64
+	// told is the UID up to which sessions were told of the messages, see store.Recents. That of
+	// the mailbox in memory counts; this is the one that is on the disk.
+	told uint64
 	// lost are mod-sequences that sessions may have seen and a crash took back.
 	lost []seqRange
 	// recent are the last changes, the newest first; nil when they are not known. It
@@ -198,7 +201,7 @@ func (h *mailboxHead) append(b []byte) []byte {
 		b = binary.AppendUvarint(b, r.from)
 		b = binary.AppendUvarint(b, r.to)
 	}
-	return b
+	return binary.AppendUvarint(b, h.told)
 }
 
 func decodeMailboxHead(b []byte) (h mailboxHead, err error) {
@@ -208,6 +211,11 @@ func decodeMailboxHead(b []byte) (h mailboxHead, err error) {
 	h.messages, h.unseen, h.deleted, h.size = d.varint(), d.varint(), d.varint(), d.varint()
 	for range d.length() {
 		h.lost = append(h.lost, seqRange{d.uvarint(), d.uvarint()})
+	}
+	if len(d.b) > 0 {
+		h.told = d.uvarint()
+	} else if d.err == nil && h.uidNext > 0 { // format 2: what is there at a start is not recent
+		h.told = h.uidNext - 1
 	}
 	return h, d.end()
 }

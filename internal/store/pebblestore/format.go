@@ -15,7 +15,7 @@ import (
 // formatVersion is the version of the layout of keys, values and files. It grows
 // with every change that an older version could not read, together with an entry
 // in migrations.
-const formatVersion = 2
+const formatVersion = 3
 
 const (
 	formatFile = "FORMAT"
@@ -35,7 +35,7 @@ type migration func(ctx context.Context, s *Store) error
 // migrations are the steps of upgrades by the version that they start from: version
 // n+1 needs an entry n.
 func migrations() map[int]migration {
-	return map[int]migration{1: indexMembers}
+	return map[int]migration{1: indexMembers, 2: tellNothing}
 }
 
 // lock is the lock on the directory.

@@ -31,6 +31,7 @@ type golden struct {
 type goldenBox struct {
 	UIDNext  mail.UID
 	ModSeq   mail.ModSeq
+	Told     mail.UID
 	Messages map[string]goldenMessage // by UID
 }
 
@@ -57,7 +58,9 @@ func (r *rig) describe() golden {
 	boxes, err := r.s.ListMailboxes(r.ctx, r.acct)
 	r.must(err)
 	for _, b := range boxes {
-		box := goldenBox{b.UIDNext, b.HighestModSeq, map[string]goldenMessage{}}
+		told, err := r.s.TakeRecent(r.ctx, r.acct, b.ID, 0)
+		r.must(err)
+		box := goldenBox{b.UIDNext, b.HighestModSeq, told, map[string]goldenMessage{}}
 		for row, err := range r.s.Fetch(r.ctx, r.acct, b.ID, store.FetchQuery{Fields: documentFields | store.FieldMeta}) {
 			r.must(err)
 			sum := sha256.Sum256(r.read(b.ID, row.UID))
@@ -124,6 +127,8 @@ func makeGolden(t *testing.T, dir string) {
 	_, err = r.s.Copy(r.ctx, r.acct, r.inbox, r.trash, mail.UIDSetOf(2, 4), 0)
 	r.must(err)
 	_, err = r.s.Expunge(r.ctx, r.acct, r.inbox, mail.UIDSetOf(7), false)
+	r.must(err)
+	_, err = r.s.TakeRecent(r.ctx, r.acct, r.inbox, 3)
 	r.must(err)
 	r.must(maintain(r.ctx, r.s))
 	g := r.describe()

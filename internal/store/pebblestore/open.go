@@ -56,6 +56,7 @@ type Store struct {
 	stop   chan struct{}
 	jobs   sync.WaitGroup
 	soon   chan struct{} // something applied waits for the log to be synced
+	told   untold
 	sweeps chan struct{} // there is work for the sweeper
 	sweep  sweeper
 
@@ -263,6 +264,7 @@ func (s *Store) Close() error {
 	close(s.stop)
 	s.jobs.Wait()
 	unsaved := s.saveSuspects()
+	s.writeTold()
 	var err error
 	if s.guard.failure() != nil {
 		err = stoppedError(s.guard.failure())
@@ -298,6 +300,9 @@ func (s *Store) syncLoop() {
 		case <-s.stop: // Close syncs
 			return
 		case <-timer.C:
+		}
+		if !s.writeTold() {
+			s.syncSoon()
 		}
 		if err := s.syncLog(); err != nil {
 			s.log.Error("sync the log", "err", err)

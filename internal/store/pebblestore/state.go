@@ -57,6 +57,7 @@ type mailbox struct {
 	profile  atomic.Pointer[profile]
 	head     atomic.Pointer[mailboxHead]
 	reserved atomic.Uint64 // UIDs below may be given out, see account.reserved
+	told     atomic.Uint64 // see told.go
 }
 
 // boxSet is the immutable set of the mailboxes of an account.
@@ -202,6 +203,13 @@ func (s *Store) account(ctx context.Context, id mail.AccountID) (*account, error
 	return a, nil
 }
 
+// retain keeps an account that is in use until one more release.
+func (c *accountCache) retain(a *account) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	a.refs++
+}
+
 // release gives an account back. Unused accounts beyond the limit are forgotten,
 // and those that could not be loaded or were deleted at once.
 func (c *accountCache) release(a *account) {
@@ -287,6 +295,7 @@ func (s *Store) loadMailboxes(id mail.AccountID) ([]boxEntry, error) {
 			return nil, corrupt(fmt.Sprintf("head of mailbox %s of account %s", e.box.id, id), err)
 		}
 		e.box.head.Store(&head)
+		e.box.told.Store(head.told)
 	}
 	return boxes, nil
 }

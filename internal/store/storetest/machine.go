@@ -193,6 +193,7 @@ func (m *machine) crash(rt *rapid.T) {
 				clear(m.w.copies)
 			}
 			m.model, m.history = model, m.history[:n]
+			m.recentAfterCrash()
 			return
 		}
 		if n == 0 || !m.history[n-1].weak {
@@ -268,6 +269,7 @@ func (m *machine) actions() map[string]func(*rapid.T) {
 		"expunge": func(rt *rapid.T) {
 			m.do(opExpunge(paths().Draw(rt, "in"), places().Draw(rt, "at"), rapid.Bool().Draw(rt, "only deleted")))
 		},
+		"recent":    m.recent,
 		"mailboxes": m.mailboxes,
 		"accounts":  m.accounts,
 		"maintain":  func(*rapid.T) { m.do(opMaintain()) },

@@ -47,6 +47,7 @@ func mutants() map[string]struct {
 		"date ties reversed":   {"Fetch/Order", func(s store.Store) store.Store { return reversedTies{s} }},
 		"total of the page":    {"Accounts/List$", func(s store.Store) store.Store { return pageTotal{s} }},
 		"dates not restored":   {"Migration/Everything", func(s store.Store) store.Store { return undated{s, s.(store.Migration)} }},
+		"recent for everyone":  {"Recent/AtOnce", func(s store.Store) store.Store { return generous{s, s.(store.Recents)} }},
 		"flags unlike model":   {"Machine", func(s store.Store) store.Store { return unconditional{addOnly{s}} }},
 	}
 }
@@ -94,6 +95,17 @@ func (s noQuota) Append(ctx context.Context, acct mail.AccountID, mbox mail.Mail
 		in[i].Quota = 0
 	}
 	return s.Store.Append(ctx, acct, mbox, in)
+}
+
+// generous tells all sessions of a message that it is recent, until one was told of a later one.
+type generous struct {
+	store.Store
+	recents store.Recents
+}
+
+func (s generous) TakeRecent(ctx context.Context, acct mail.AccountID, mbox mail.MailboxID, upTo mail.UID) (mail.UID, error) {
+	_, err := s.recents.TakeRecent(ctx, acct, mbox, upTo)
+	return max(upTo, 1) - 1, err
 }
 
 type oneByOne struct{ store.Store }

@@ -123,6 +123,7 @@ func groups() []group {
 		{"Errors", errorCases()},
 		{"Aliasing", aliasingCases()},
 		{"Reopen", reopenCases()},
+		{"Recent", recentCases()},
 		{"Concurrent", concurrentCases()},
 	}
 }

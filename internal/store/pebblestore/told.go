@@ -1,0 +1,114 @@
+package pebblestore
+
+import (
+	"context"
+	"sync"
+
+	"github.com/cockroachdb/pebble/v2"
+
+	"mallard/internal/mail"
+	"mallard/internal/store"
+)
+
+var _ store.Recents = (*Store)(nil)
+
+// untold are mailboxes whose heads on the disk may not say yet of which messages
+// sessions were told. Each change of a mailbox writes that along. For the others the head
+// is written a moment later, without a change of the account: a session that is told of
+// one message after the other, each of which came by a change, costs next to nothing.
+type untold struct {
+	mu    sync.Mutex
+	boxes map[*mailbox]*account // the accounts are in use, so that they are not forgotten
+}
+
+// TakeRecent implements store.Recents.
+func (s *Store) TakeRecent(ctx context.Context, acct mail.AccountID, mbox mail.MailboxID, upTo mail.UID) (mail.UID, error) {
+	if err := s.enter(ctx); err != nil {
+		return 0, err
+	}
+	defer s.leave()
+	a, err := s.account(ctx, acct)
+	if err != nil {
+		return 0, boxError(err)
+	}
+	defer s.accounts.release(a)
+	m := a.set.Load().byID[mbox]
+	if m == nil {
+		return 0, noMailbox()
+	}
+	told := min(uint64(upTo), m.head.Load().uidNext-1)
+	for {
+		old := m.told.Load()
+		if told <= old {
+			return mail.UID(old), nil
+		}
+		if m.told.CompareAndSwap(old, told) {
+			s.noteTold(a, m)
+			return mail.UID(old), nil
+		}
+	}
+}
+
+// noteTold sees to it that the head of a mailbox is written soon.
+func (s *Store) noteTold(a *account, m *mailbox) {
+	if s.opt.ReadOnly {
+		return
+	}
+	s.told.mu.Lock()
+	defer s.told.mu.Unlock()
+	if s.told.boxes[m] != nil {
+		return
+	}
+	if s.told.boxes == nil {
+		s.told.boxes = make(map[*mailbox]*account)
+	}
+	s.accounts.retain(a)
+	s.told.boxes[m] = a
+	s.syncSoon()
+}
+
+// writeTold writes the heads of the mailboxes that were noted, and reports whether it
+// is done with all of them. It waits for no change that is under way.
+func (s *Store) writeTold() (done bool) {
+	s.told.mu.Lock()
+	boxes := s.told.boxes
+	s.told.boxes = nil
+	s.told.mu.Unlock()
+	done = true
+	for m, a := range boxes {
+		if a.mu.TryLock() {
+			s.writeToldOf(a, m)
+			a.mu.Unlock()
+		} else {
+			s.noteTold(a, m)
+			done = false
+		}
+		s.accounts.release(a)
+	}
+	return done
+}
+
+// writeToldOf writes the head of one mailbox, when no change has done so; the account is
+// locked. A failure costs nobody anything: messages may be recent once more.
+func (s *Store) writeToldOf(a *account, m *mailbox) {
+	h := *m.head.Load()
+	if a.gone || a.set.Load().byID[m.id] != m || h.told >= m.told.Load() || s.writable(false) != nil {
+		return
+	}
+	h.told = m.told.Load()
+	if reserved := m.reserved.Load(); reserved > 0 { // perhaps for a change that failed afterwards
+		h.epoch, h.reserved = s.epoch, max(h.reserved, reserved)
+	}
+	b := s.db.NewBatch()
+	defer b.Close()
+	set(b, boxKey(tabMailboxHead, a.id, m.id), h.append(nil))
+	if err := s.apply(b, pebble.NoSync); err != nil {
+		s.log.Error("note which messages are no longer recent", "account", a.id, "err", err)
+		return
+	}
+	m.head.Store(&h)
+}
+
+// tellNothing is the step from version 2, whose heads say nothing of what sessions were
+// told: they are read as they are, and written anew with the next change.
+func tellNothing(context.Context, *Store) error { return nil }
