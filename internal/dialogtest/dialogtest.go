@@ -5,8 +5,8 @@
 // or "S2:" lines below it are the answer. In text, \r\n ends a line, ${name} is
 // the file testdata/mail/name as an IMAP non-synchronising literal, and $[name]
 // is the same file as it is, dot-stuffed for SMTP, with CRLF line ends. $(n) is
-// n times the letter x. A line "C: !lines n" only reads n lines. Other lines are
-// comments.
+// n times the letter x. A line "C: !lines n" only reads n lines. A line
+// "!restart" ends all clients and starts the server anew. Other lines are comments.
 //
 // The flag -rewrite writes the files anew.
 package dialogtest
@@ -32,6 +32,8 @@ var rewrite = flag.Bool("rewrite", false, "write the dialogs of the tests anew")
 type Server struct {
 	// Serve runs one connection.
 	Serve func(ctx context.Context, c net.Conn)
+	// Restart returns the Serve of a server that takes over, for "!restart".
+	Restart func() func(ctx context.Context, c net.Conn)
 	// Ends reports whether a line ends the answer to the client's last line that
 	// held a space; one without is taken to continue it.
 	Ends func(sent, line string) bool
@@ -78,6 +80,13 @@ func play(t *testing.T, srv Server, script string) string {
 			continue
 		}
 		out.WriteString(line + "\n")
+		if line == "!restart" {
+			for _, c := range clients {
+				c.end()
+			}
+			clear(clients)
+			srv.Serve = srv.Restart()
+		}
 		if !ok || !isName(who, 'C') {
 			continue
 		}
@@ -109,6 +118,7 @@ type client struct {
 	conn  net.Conn
 	last  string // the last line sent that held a space
 	lines chan string
+	end   func() // closes the connection and waits for the server's side of it
 }
 
 func dial(t *testing.T, srv Server, name string) *client {
@@ -120,12 +130,13 @@ func dial(t *testing.T, srv Server, name string) *client {
 		srv.Serve(ctx, far)
 		_ = far.Close()
 	}()
-	t.Cleanup(func() {
+	end := func() {
 		cancel()
 		_ = near.Close()
 		<-done
-	})
-	c := &client{t: t, srv: srv, name: name, conn: near, lines: make(chan string, 4096)}
+	}
+	t.Cleanup(end)
+	c := &client{t: t, srv: srv, name: name, conn: near, lines: make(chan string, 4096), end: end}
 	go c.read()
 	return c
 }

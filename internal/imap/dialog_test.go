@@ -1,6 +1,8 @@
 package imap_test
 
 import (
+	"context"
+	"net"
 	"regexp"
 	"strings"
 	"testing"
@@ -17,8 +19,13 @@ func TestDialogsOfResting(t *testing.T) { dialogs(t, restsAfter(time.Nanosecond)
 func dialogs(t *testing.T, settings ...setting) {
 	t.Helper()
 	dialogtest.Run(t, "testdata/dialogs", func(t *testing.T) dialogtest.Server {
+		w := newWorld(t, settings...)
 		return dialogtest.Server{
-			Serve: newWorld(t, settings...).srv.Serve,
+			Serve: w.srv.Serve,
+			Restart: func() func(context.Context, net.Conn) {
+				w.serve()
+				return w.srv.Serve
+			},
 			Ends: func(sent, line string) bool {
 				tag, _, _ := strings.Cut(sent, " ")
 				for _, p := range []string{tag + " ", "+ ", "* BAD", "* BYE"} {

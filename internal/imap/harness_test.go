@@ -29,11 +29,12 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // world is a server on the model store, with one account.
 type world struct {
-	srv   *imap.Server
-	store *memstore.Store
-	boxes *mailbox.Service
-	bus   event.Bus
-	acct  *mail.Account
+	srv     *imap.Server
+	options imap.Options
+	store   *memstore.Store
+	boxes   *mailbox.Service
+	bus     event.Bus
+	acct    *mail.Account
 	// quota is what Quota answers.
 	used, allowed int64
 	logins        int
@@ -95,10 +96,16 @@ func newWorld(t testing.TB, settings ...setting) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.boxes = mailbox.New(mailbox.Options{Store: &watched{w.store, &w.reading, &w.readings}, Bus: bus})
-	o.Mailboxes = w.boxes
-	w.srv = imap.New(o)
+	w.options = o
+	w.serve()
 	return w
+}
+
+// serve makes the server on the store, another one when there is one.
+func (w *world) serve() {
+	w.boxes = mailbox.New(mailbox.Options{Store: &watched{w.store, &w.reading, &w.readings}, Bus: w.bus})
+	w.options.Mailboxes = w.boxes
+	w.srv = imap.New(w.options)
 }
 
 func (w *world) Login(_ context.Context, user, pass string, _ net.Addr, _ string) (*mail.Account, error) {
