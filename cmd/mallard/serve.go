@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
 	_ "net/http/pprof" // served only when [debug] profile is set
@@ -63,7 +64,7 @@ func (s serveCmd) Run(ctx context.Context, c *cli) error {
 	reload(ctx, n, log)
 	done := make(chan error, 1)
 	go func() { done <- n.Serve(ctx) }()
-	greeted := s.greet(ctx, c, cfg, n, !there)
+	greeted := s.greet(ctx, c, cfg, n, !there, log)
 	if ctx.Err() != nil {
 		greeted = nil // somebody did not want to wait for it
 	}
@@ -108,7 +109,7 @@ func reload(ctx context.Context, n *node.Node, log *slog.Logger) {
 }
 
 // greet tells what runs where, and what to do next.
-func (s serveCmd) greet(ctx context.Context, c *cli, cfg *config.Config, n *node.Node, made bool) error {
+func (s serveCmd) greet(ctx context.Context, c *cli, cfg *config.Config, n *node.Node, made bool, log *slog.Logger) error {
 	for _, a := range n.Addresses() {
 		kind := ""
 		switch {
@@ -123,14 +124,20 @@ func (s serveCmd) greet(ctx context.Context, c *cli, cfg *config.Config, n *node
 	if s.Demo {
 		return demonstrate(ctx, os.Stdout, c, cfg, n)
 	}
-	count, err := n.CountAccounts(ctx)
-	if err != nil {
-		return fmt.Errorf("count the accounts: %w", err)
-	}
-	if count == 0 {
-		fmt.Printf("\nThere is no account yet. Make one, from another terminal:\n\n    %s user add jane --address jane@example.org\n\n", c.invocation())
-	}
+	firstAccount(ctx, os.Stdout, n.CountAccounts, c.invocation(), log)
 	return nil
+}
+
+// firstAccount tells how an account is made when there is none. A store that cannot say
+// so, because a part of it is damaged, is served all the same.
+func firstAccount(ctx context.Context, out io.Writer, count func(context.Context) (int64, error), program string, log *slog.Logger) {
+	n, err := count(ctx)
+	switch {
+	case err != nil && ctx.Err() == nil:
+		log.Error("count the accounts", "error", err)
+	case err == nil && n == 0:
+		fmt.Fprintf(out, "\nThere is no account yet. Make one, from another terminal:\n\n    %s user add jane --address jane@example.org\n\n", program)
+	}
 }
 
 // greetPlace tells where mail is kept.

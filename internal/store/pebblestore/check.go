@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -88,11 +89,11 @@ func (c *checker) run() error {
 	return nil
 }
 
-// problem reports what is wrong.
+// problem reports what is wrong, in a line: Pebble adds one to its errors that says nothing.
 func (c *checker) problem(where, format string, args ...any) {
 	c.report.Problems++
 	if c.o.Problem != nil {
-		c.o.Problem(where, fmt.Sprintf(format, args...))
+		c.o.Problem(where, strings.ReplaceAll(fmt.Sprintf(format, args...), "\n<corruption detail carrier>", ""))
 	}
 }
 

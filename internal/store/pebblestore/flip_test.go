@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -169,6 +170,9 @@ func look(t *testing.T, disk *vfs.MemFS, name, state string) string {
 	r := &rig{TB: t, ctx: t.Context(), fs: disk, s: s}
 	defer func() { _ = s.Close() }() // it may say that it is damaged
 	problems := r.check()
+	if slices.ContainsFunc(problems, func(p string) bool { return strings.Contains(p, "\n") }) {
+		t.Errorf("a problem has more than one line: %q", problems)
+	}
 	if len(problems) > 0 {
 		return "reported"
 	}
