@@ -33,7 +33,8 @@ type Attachment struct {
 	ContentID   string // with or without brackets; makes it an embedded part of the HTML
 	Disposition Disposition
 	// TransferEncoding is base64 when empty; 7bit, 8bit and quoted-printable are
-	// taken only when the content allows them. Messages are never encoded.
+	// taken only when the content allows them. Messages are never encoded; their
+	// lines get CRLF ends.
 	TransferEncoding string
 	Content          []byte
 }

@@ -124,6 +124,23 @@ func leaves(t *testing.T, contentType string, r io.Reader, indent string) []stri
 	}
 }
 
+// A message that is attached cannot be encoded (RFC 2046, 5.2.1): its lines get the ends that those of the whole have.
+func TestAttachedMessageHasLineEndsOfMail(t *testing.T) {
+	m := Message{Text: "see below", Attachments: []Attachment{
+		{Filename: "a.eml", ContentType: "message/rfc822", Content: []byte("Subject: a\r\n\nfirst\rsecond\n")},
+	}}
+	var b bytes.Buffer
+	if _, err := m.WriteTo(&b); err != nil {
+		t.Fatal(err)
+	}
+	if rest := strings.ReplaceAll(b.String(), "\r\n", ""); strings.ContainsAny(rest, "\r\n") {
+		t.Errorf("bare CR or LF in %q", b.String())
+	}
+	if want := "\r\n\r\nSubject: a\r\n\r\nfirst\r\nsecond\r\n"; !strings.Contains(b.String(), want) {
+		t.Errorf("%q is not in %q", want, b.String())
+	}
+}
+
 func TestShapes(t *testing.T) {
 	for _, tc := range []struct {
 		name string

@@ -144,6 +144,10 @@ func (c *composer) part(p *part) {
 	c.field("Content-Transfer-Encoding", encoding)
 	c.field("Content-Disposition", p.disposition)
 	c.write("\r\n")
+	if strings.HasPrefix(p.mediaType, "message/") {
+		c.write(crlf(string(a.Content)))
+		return
+	}
 	c.body(a.Content, encoding)
 }
 
@@ -209,7 +213,7 @@ func transferEncoding(a *Attachment, media string) string {
 	asked := strings.ToLower(strings.TrimSpace(a.TransferEncoding))
 	content := string(a.Content)
 	if strings.HasPrefix(media, "message/") {
-		return "8bit" // RFC 2046, 5.2.1 allows nothing that changes the octets
+		return "8bit" // RFC 2046, 5.2.1 allows nothing that hides the message
 	}
 	switch asked {
 	case "quoted-printable":
