@@ -9,6 +9,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"mallard/internal/address"
 	"mallard/internal/delivery"
 )
 
@@ -163,7 +164,7 @@ func (s *session) rcpt(ctx context.Context, args string) {
 		return
 	}
 	s.tried++
-	r, err := s.srv.o.Backend.Resolve(ctx, path)
+	r, err := s.srv.o.Backend.Resolve(ctx, withoutQuotes(path))
 	if err != nil {
 		s.answer(verdict(err))
 		return
@@ -245,6 +246,26 @@ func parsePath(args, keyword string) (path string, params []string, wrong string
 		return "", nil, "The address is too long"
 	}
 	return path, strings.Fields(rest), ""
+}
+
+// withoutQuotes is an address without the quotes around its local part, when it says
+// the same without them (RFC 5321, 4.1.2): no account has an address with quotes.
+func withoutQuotes(path string) string {
+	local, domain := address.Split(path)
+	if len(local) < 2 || local[0] != '"' || local[len(local)-1] != '"' {
+		return path
+	}
+	var b strings.Builder
+	for i := 1; i < len(local)-1; i++ {
+		if local[i] == '\\' {
+			i++
+		}
+		b.WriteByte(local[i])
+	}
+	if plain := b.String() + "@" + domain; address.ValidEmail(plain) {
+		return plain
+	}
+	return path
 }
 
 // closingBracket finds the end of a path, past quoted local parts.
