@@ -42,6 +42,8 @@ func (e *Encoder) Await(n int, most time.Duration) (left time.Duration, ok bool)
 		return most, true
 	case n > e.limit() || !e.long || e.large == nil || most <= 0:
 		return most, false
+	case len(e.buf) == 0:
+		return most, true
 	}
 	begin := time.Now()
 	timer := time.NewTimer(most)
