@@ -60,6 +60,9 @@ func (p *pass) mailboxes(ctx context.Context, a *mail.Account) error {
 	for _, b := range from {
 		c := &copier{pass: p, acct: a.ID, box: b, old: to[b.ID], where: fmt.Sprintf("mailbox %s of %s", b.Path, a.Username)}
 		err := c.run(ctx)
+		if err == nil {
+			err = c.told(ctx)
+		}
 		if missing(err) { // deleted meanwhile; the next pass removes it from the target
 			continue
 		}
@@ -171,6 +174,21 @@ func (c *copier) run(ctx context.Context) error {
 		return err
 	}
 	return c.restore(ctx, c.box.HighestModSeq)
+}
+
+// told takes over up to where sessions were told of the messages.
+func (c *copier) told(ctx context.Context) error {
+	if c.FromRecents == nil || c.ToRecents == nil {
+		return nil
+	}
+	told, err := c.FromRecents.TakeRecent(ctx, c.acct, c.box.ID, 0)
+	if err != nil || told == 0 {
+		return err
+	}
+	if _, err := c.ToRecents.TakeRecent(ctx, c.acct, c.box.ID, told); err != nil {
+		return fmt.Errorf("note which messages are no longer recent: %w", err)
+	}
+	return nil
 }
 
 // onlyAbout reports whether mailboxes differ in nothing that has to do with messages.

@@ -38,6 +38,9 @@ type Engine interface {
 // Options are the two ends and the limits of a migration.
 type Options struct {
 	From, To Engine
+	// FromRecents and ToRecents know of which messages sessions were told; nil for the engine, where it does. Without both
+	// of them the messages of the target are recent.
+	FromRecents, ToRecents store.Recents
 	// Name tells this source from others, such as the host and directory of a store.
 	Name string
 	// Receiver parses the messages.
@@ -116,6 +119,12 @@ type pass struct {
 }
 
 func newPass(o Options) *pass {
+	if r, ok := o.From.(store.Recents); ok && o.FromRecents == nil {
+		o.FromRecents = r
+	}
+	if r, ok := o.To.(store.Recents); ok && o.ToRecents == nil {
+		o.ToRecents = r
+	}
 	if o.Workers <= 0 {
 		o.Workers = DefaultWorkers
 	}

@@ -11,6 +11,7 @@ import (
 	"mallard/internal/config"
 	"mallard/internal/control"
 	"mallard/internal/migrate"
+	"mallard/internal/store"
 )
 
 // The kinds of engines that mail can be moved from and to.
@@ -49,7 +50,7 @@ func Migrate(ctx context.Context, cfg *config.Config, o MigrateOptions) (report 
 	}
 	defer func() { err = errors.Join(err, to.close()) }()
 	m := migrate.Options{
-		From: from.Engine, To: to.Engine, Name: from.name, Receiver: newReceiver(cfg), Workers: o.Workers,
+		From: from.Engine, To: to.Engine, FromRecents: from.recents, ToRecents: to.recents, Name: from.name, Receiver: newReceiver(cfg), Workers: o.Workers,
 		SkipDamaged: o.SkipDamaged, Overwrite: o.Overwrite, Progress: o.Progress, Problem: o.Problem,
 	}
 	return runMigration(ctx, m, o.Finish, o.Verify)
@@ -90,6 +91,7 @@ func runMigration(ctx context.Context, m migrate.Options, finish, verify bool) (
 type end struct {
 	migrate.Engine
 	name    string
+	recents store.Recents // nil for the engine's
 	closers []func() error
 }
 
@@ -143,7 +145,7 @@ func openMongoEnd(ctx context.Context, cfg *config.Config, log *slog.Logger) (*e
 	if !ok {
 		return nil, errors.Join(errors.New("mail cannot be moved from or to MongoDB in this version"), n.Close())
 	}
-	return &end{Engine: e, name: config.WithoutPassword(cfg.DBs.Mongo), closers: n.closers}, nil
+	return &end{Engine: e, name: config.WithoutPassword(cfg.DBs.Mongo), recents: n.recents(), closers: n.closers}, nil
 }
 
 // migrate makes a pass from this node's engine while it serves.
@@ -162,7 +164,7 @@ func (n *Node) migrate(ctx context.Context, in control.MigrateRequest, progress 
 	}
 	defer func() { err = errors.Join(err, to.close()) }()
 	return migrate.Run(ctx, migrate.Options{
-		From: from, To: to.Engine, Name: embeddedName(n.cfg), Receiver: n.receiver, Workers: in.Workers,
+		From: from, To: to.Engine, ToRecents: to.recents, Name: embeddedName(n.cfg), Receiver: n.receiver, Workers: in.Workers,
 		SkipDamaged: in.SkipDamaged, Overwrite: in.Overwrite, Progress: progress,
 		Problem: func(where, text string) { problem(control.Problem{Where: where, Text: text}) },
 	})

@@ -30,6 +30,7 @@ import (
 	"mallard/internal/limit/memlimit"
 	"mallard/internal/mailbox"
 	"mallard/internal/store"
+	"mallard/internal/store/redisrecord"
 )
 
 // Options are what a node needs besides its configuration.
@@ -162,6 +163,7 @@ func (n *Node) makeServices() error {
 	n.mailboxes = mailbox.New(mailbox.Options{
 		Store: n.engine, Bus: n.bus, Log: n.log, Quota: n.quotaLimit, MaxMailboxes: n.cfg.MaxMailboxes, Search: n.searchCache(),
 		IdleCopies: offWhenZero(n.cfg.Store.MailboxCacheMB << 20), CountCopies: n.cluster != nil,
+		Recents: n.recents(),
 	})
 	n.receiver = newReceiver(n.cfg)
 	n.delivery = delivery.New(delivery.Options{Directory: n.accounts, Mailboxes: n.mailboxes, Receiver: n.receiver, Received: received, Log: n.log})
@@ -170,6 +172,14 @@ func (n *Node) makeServices() error {
 		return fmt.Errorf("make HTTP API: %w", err)
 	}
 	return nil
+}
+
+// recents is where nodes of a cluster remember what sessions were told of; the embedded engine does it itself.
+func (n *Node) recents() store.Recents {
+	if n.cluster == nil {
+		return nil
+	}
+	return redisrecord.NewRecents(n.cluster.redis)
 }
 
 // offWhenZero turns "0 is off" of the configuration into the services' "negative
