@@ -22,6 +22,7 @@ func TestTwoNodes(t *testing.T) {
 	t.Run("same state", c.sameState)
 	t.Run("commands", c.commands)
 	t.Run("notification", c.notification)
+	t.Run("recent messages", c.recentMessages)
 	t.Run("node killed", func(t *testing.T) { c.underLoad(t, "killed", c.killEach) })
 	t.Run("rolling restart", func(t *testing.T) { c.underLoad(t, "restart", c.restartEach) })
 }
