@@ -101,7 +101,7 @@ func (s *Store) settleNotes(ctx context.Context, d deadNode) error {
 			if n.Node != d.id && !s.old(n) {
 				continue
 			}
-			if err := s.repairNote(ctx, mail.AccountID(user), mail.MailboxID(id), n); err != nil {
+			if err := s.repairNote(ctx, mail.AccountID(user), mail.MailboxID(id), &n); err != nil {
 				return err
 			}
 		}

@@ -102,10 +102,12 @@ func (s *Store) expungeBatch(ctx context.Context, acct mail.AccountID, mbox mail
 		}
 	}
 	if err := s.archive(ctx, mbox, keep); err != nil {
+		s.finishLater(acct, mbox, n)
 		return readError("archive messages", err)
 	}
 	gone, err := s.remove(ctx, acct, mbox, msgs, lock)
 	if err != nil {
+		s.finishLater(acct, mbox, n)
 		return unknown("expunge messages", err)
 	}
 	var octets int64

@@ -1,6 +1,8 @@
 package mongostore
 
 import (
+	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -16,64 +18,149 @@ import (
 	"mallard/internal/testserver/faultproxy"
 )
 
-// Each request of each change fails in turn, in ways that end the connection, before the server has seen it and after it
-// has carried it out. The client gets success or a temporary error; nothing is lost or doubled, no quota drifts, and a
-// change that failed without ErrOutcomeUnknown did not happen.
-func TestFaults(t *testing.T) {
-	t.Parallel()
-	c := newCluster(t, 1, "a")
-	server := strings.TrimSuffix(strings.TrimPrefix(os.Getenv("MALLARD_TEST_MONGO"), "mongodb://"), "/")
-	proxy := faultproxy.Start(t, server, faultproxy.Mongo)
-	far := reopenStore(t, proxy.In(c.uri), func(o *Options) { o.Lease, o.Timeout = testLease, 2*time.Second })
-	ctx := context.Background()
-	faults := faultproxy.Cuts()
-	if os.Getenv("MALLARD_STORETEST_LONG") == "" {
-		faults = []faultproxy.Fault{{Where: faultproxy.Request}, {Where: faultproxy.Answer}}
+// faultTimeout is Options.Timeout of the node whose requests are cut off, slowTimeout of the one that gives up waiting.
+const (
+	faultTimeout = 2 * time.Second
+	slowTimeout  = 600 * time.Millisecond
+)
+
+// faultKinds are the ways in which a request fails: connections are cut, half closed, or so slow that the node gives up
+// while the server still acts; before the server has seen the request, and after it has carried it out.
+func faultKinds() []faultproxy.Fault {
+	kinds := []faultproxy.Fault{
+		{Where: faultproxy.Request}, {Where: faultproxy.Request, How: faultproxy.HalfClose, Octets: -1},
+		{Where: faultproxy.Answer}, {Where: faultproxy.Answer, How: faultproxy.HalfClose},
 	}
-	near := c.nodes[0]
-	for name, change := range map[string]func(c *cluster) error{
-		"append": func(c *cluster) error { _, err := c.append(far, c.boxes[0], 2); return err },
-		"flags": func(c *cluster) error {
+	if os.Getenv("MALLARD_STORETEST_LONG") != "" {
+		kinds = faultproxy.Cuts()
+	}
+	slow := slowTimeout + slowTimeout/4
+	return append(kinds, faultproxy.Fault{Where: faultproxy.Request, How: faultproxy.Wait, Time: slow}, faultproxy.Fault{Where: faultproxy.Answer, How: faultproxy.Wait, Time: slow})
+}
+
+// faultyChanges are what is done on a node whose requests fail: to an account with three messages in INBOX and a mailbox a.
+func faultyChanges() map[string]func(c *cluster, far *Store) error {
+	ctx := context.Background()
+	some := mail.UIDSet{{First: 2, Last: 3}}
+	return map[string]func(c *cluster, far *Store) error{
+		"append": func(c *cluster, far *Store) error { _, err := c.append(far, c.boxes[0], 2); return err },
+		"flags": func(c *cluster, far *Store) error {
 			_, err := far.UpdateFlags(ctx, c.acct, c.boxes[0], store.FlagUpdate{UIDs: mail.AllUIDs(), Flags: mail.NewFlags(mail.Seen, "kw")})
 			return err
 		},
-		"expunge": func(c *cluster) error {
-			_, err := far.Expunge(ctx, c.acct, c.boxes[0], mail.UIDSet{{First: 2, Last: 3}}, false)
+		"expunge": func(c *cluster, far *Store) error {
+			_, err := far.Expunge(ctx, c.acct, c.boxes[0], some, false)
 			return err
 		},
-		"move": func(c *cluster) error {
-			_, err := far.Move(ctx, c.acct, c.boxes[0], c.boxes[1], mail.UIDSet{{First: 2, Last: 3}})
+		"delete": func(c *cluster, far *Store) error {
+			_, err := far.Delete(ctx, c.acct, c.boxes[0], some, true)
 			return err
 		},
-		"rename": func(c *cluster) error {
+		"move": func(c *cluster, far *Store) error {
+			_, err := far.Move(ctx, c.acct, c.boxes[0], c.boxes[1], some)
+			return err
+		},
+		"copy": func(c *cluster, far *Store) error {
+			c.copies = true
+			_, err := far.Copy(ctx, c.acct, c.boxes[0], c.boxes[1], some, 0)
+			return err
+		},
+		"rename": func(c *cluster, far *Store) error {
 			return far.RenameMailboxes(ctx, c.acct, []store.Rename{{ID: c.boxes[1], Path: "b"}})
 		},
-		"create": func(c *cluster) error {
+		"create": func(c *cluster, far *Store) error {
 			_, err := far.CreateMailbox(ctx, c.acct, mail.Mailbox{Path: "new"}, 0)
 			return err
 		},
-	} {
-		for i, f := range faults {
-			t.Run(name, func(t *testing.T) {
-				proxy.Each(t, f, func(t *testing.T, n int) {
-					c := c.sibling(t, strings.Join([]string{name, string(rune('a' + i)), time.Now().Format("150405.000000")}, "-"), "a")
-					c.fill(near, c.boxes[0], 3)
-					before := c.describe()
-					err := change(c)
-					if err != nil && !mail.CodeOf(err).Temporary() {
-						t.Errorf("the change failed for ever: %v", err)
-					}
-					if after := c.describe(); err != nil && !errors.Is(err, store.ErrOutcomeUnknown) && after != before {
-						t.Errorf("the change failed (%v) and yet there is %s where there was %s", err, after, before)
-					}
-					for end := time.Now().Add(20 * time.Second); !c.balanced() && time.Now().Before(end); {
-						time.Sleep(50 * time.Millisecond)
-					}
-					c.sound()
-				})
-			})
-		}
+		"subscribe": func(c *cluster, far *Store) error {
+			_, err := far.UpdateMailbox(ctx, c.acct, c.boxes[1], func(m *mail.Mailbox) error { m.Subscribed = !m.Subscribed; return nil })
+			return err
+		},
+		"delete mailbox": func(c *cluster, far *Store) error { return far.DeleteMailbox(ctx, c.acct, c.boxes[1]) },
+		"read":           readAll,
 	}
+}
+
+// readAll reads all that a session does. What is read without an error is whole.
+func readAll(c *cluster, far *Store) error {
+	ctx := context.Background()
+	if boxes, err := far.ListMailboxes(ctx, c.acct); err != nil || len(boxes) != len(c.boxes) {
+		return cmp.Or(err, fmt.Errorf("there are %d mailboxes", len(boxes)))
+	}
+	if set, err := far.Changes(ctx, c.acct, c.boxes[0], 0); err != nil || set.Changed.Len() != 3 {
+		return cmp.Or(err, fmt.Errorf("the changes are %+v", set))
+	}
+	n := 0
+	for row, err := range far.Fetch(ctx, c.acct, c.boxes[0], store.FetchQuery{Fields: documentFields}) {
+		if err != nil {
+			return err
+		}
+		body, err := row.Open()
+		if err != nil {
+			return err
+		}
+		var octets bytes.Buffer
+		err = body.WriteRange(&octets, 0, body.Size())
+		if err := errors.Join(err, body.Close()); err != nil {
+			return err
+		}
+		if !strings.HasSuffix(octets.String(), "\r\n\r\nmessage\r\n") {
+			return fmt.Errorf("UID %d is %q", row.UID, octets.String())
+		}
+		n++
+	}
+	if n != 3 {
+		return fmt.Errorf("there are %d messages", n)
+	}
+	return nil
+}
+
+// Each request of each change fails in turn, in every way. The client gets success or a temporary error; nothing is lost or
+// doubled, no quota drifts, and a change that failed without ErrOutcomeUnknown did not happen.
+func TestFaults(t *testing.T) {
+	t.Parallel()
+	all := newCluster(t, 1, "a")
+	for name, change := range faultyChanges() {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			server := strings.TrimSuffix(strings.TrimPrefix(os.Getenv("MALLARD_TEST_MONGO"), "mongodb://"), "/")
+			proxy := faultproxy.Start(t, server, faultproxy.Mongo)
+			node := func(timeout time.Duration) *Store {
+				return reopenStore(t, proxy.In(all.uri), func(o *Options) { o.Lease, o.Timeout = testLease, timeout })
+			}
+			cut, slow := node(faultTimeout), node(slowTimeout)
+			n := 0
+			for _, f := range faultKinds() {
+				far := cut
+				if f.How == faultproxy.Wait {
+					far = slow
+				}
+				proxy.Each(t, f, func(t *testing.T, _ int) {
+					n++
+					faulty := all.sibling(t, fmt.Sprintf("%s-%d", strings.ReplaceAll(name, " ", "-"), n), "a")
+					faulty.fill(all.nodes[0], faulty.boxes[0], 3)
+					faulty.meetsFault(func() error { return change(faulty, far) })
+				})
+			}
+		})
+	}
+}
+
+// meetsFault checks what a change leaves of which a request fails.
+func (c *cluster) meetsFault(change func() error) {
+	c.Helper()
+	before := c.describe()
+	err := change()
+	if err != nil && !mail.CodeOf(err).Temporary() {
+		c.Errorf("the change failed for ever: %v", err)
+	}
+	if after := c.describe(); err != nil && !errors.Is(err, store.ErrOutcomeUnknown) && after != before {
+		c.Errorf("the change failed (%v) and yet there is %s where there was %s", err, after, before)
+	}
+	for end := time.Now().Add(20 * time.Second); !c.balanced() && time.Now().Before(end); {
+		time.Sleep(50 * time.Millisecond)
+	}
+	c.sound()
 }
 
 // describe is what a client sees of the account.
@@ -85,7 +172,7 @@ func (c *cluster) describe() string {
 		c.Fatal(err)
 	}
 	for _, box := range boxes {
-		fmt.Fprintf(&b, "%s:", box.Path)
+		fmt.Fprintf(&b, "%s (subscribed %t):", box.Path, box.Subscribed)
 		for row, err := range c.nodes[0].Fetch(context.Background(), c.acct, box.ID, store.FetchQuery{}) {
 			if err != nil {
 				c.Fatal(err)

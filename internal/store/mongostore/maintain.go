@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
 	"mallard/internal/mail"
 )
@@ -148,13 +150,17 @@ func (s *Store) expireGroup(ctx context.Context, g *expired) (int, error) {
 
 // purge removes archived messages that were kept long enough.
 func (s *Store) purge(ctx context.Context) (n int, err error) {
-	fields := append(referenceFields(), bson.E{Key: "_id", Value: 1}, bson.E{Key: "user", Value: 1})
+	fields := append(referenceFields(), bson.E{Key: "_id", Value: 1}, bson.E{Key: "user", Value: 1}, bson.E{Key: "mailbox", Value: 1}, bson.E{Key: "uid", Value: 1})
 	for {
 		docs, err := findSome(ctx, s.archived(), s.due(), fields, bson.D{{Key: "rdate", Value: 1}}, maintainBatch)
 		if err != nil || len(docs) == 0 {
 			return n, readError("look for archived messages", err)
 		}
 		for _, doc := range docs {
+			lives, err := s.lives(ctx, doc)
+			if err != nil {
+				return n, err
+			}
 			res, err := s.archived().DeleteOne(ctx, bson.D{{Key: "_id", Value: doc.Lookup("_id")}, {Key: "user", Value: doc.Lookup("user")}})
 			if err != nil {
 				return n, readError("remove an archived message", err)
@@ -163,9 +169,24 @@ func (s *Store) purge(ctx context.Context) (n int, err error) {
 				continue // another node was faster
 			}
 			n++
+			if lives {
+				continue // its references are those of the message
+			}
 			if err := s.undoReferences(ctx, referencesOf(doc)); err != nil {
 				return n, err
 			}
 		}
 	}
+}
+
+// lives reports whether the message of a row of the archive is in its mailbox all the same: whoever put it there ended
+// before the message was removed.
+func (s *Store) lives(ctx context.Context, archived bson.Raw) (bool, error) {
+	err := s.messages().FindOne(ctx, bson.D{
+		{Key: "mailbox", Value: archived.Lookup("mailbox")}, {Key: "uid", Value: archived.Lookup("uid")}, {Key: "_id", Value: archived.Lookup("_id")},
+	}, options.FindOne().SetProjection(bson.D{{Key: "_id", Value: 1}})).Err()
+	if errors.Is(err, mongo.ErrNoDocuments) {
+		return false, nil
+	}
+	return err == nil, readError("look for the message of an archived one", err)
 }

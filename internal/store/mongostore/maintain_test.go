@@ -1,6 +1,8 @@
 package mongostore
 
 import (
+	"errors"
+	"slices"
 	"testing"
 	"time"
 
@@ -98,4 +100,70 @@ func TestMaintain(t *testing.T) {
 	run("without references", Maintained{}, 1, 0, 0)
 	clock.pass(25 * time.Hour)
 	run("a day later", Maintained{Files: 1}, 1, 0, 0)
+}
+
+// withAttachment makes an account with a message that has an attachment.
+func withAttachment(t *testing.T, s *Store) (acct mail.AccountID, inbox mail.MailboxID, file []byte) {
+	t.Helper()
+	a, inbox, _ := twoBoxes(t, s)
+	st, err := s.Stage(t.Context(), contentOf(mixed("\r\n", wrapped(random(1000, 1), 76, "\r\n"))))
+	must(t, err)
+	defer st.Close()
+	_, err = s.Append(t.Context(), a.ID, inbox, []store.Append{{Staged: st}})
+	must(t, err)
+	return a.ID, inbox, referencesOf(only(t, s.messages(), bson.D{})).ids[0]
+}
+
+// A message that was put into the archive and could not be removed then is taken out of it again by the node that failed,
+// although nobody reads the mailbox.
+func TestArchivedInVain(t *testing.T) {
+	s := openStore(t, func(o *Options) {
+		o.Timeout, o.Lease, o.patient = 300*time.Millisecond, 300*time.Millisecond, 10*time.Second
+	})
+	acct, inbox, file := withAttachment(t, s)
+	s.hook = func(step string) error {
+		if step == "delete" {
+			return errors.New("no more of this")
+		}
+		return nil
+	}
+	if _, err := s.Delete(t.Context(), acct, inbox, mail.AllUIDs(), true); !errors.Is(err, store.ErrOutcomeUnknown) {
+		t.Errorf("the deletion gives %v", err)
+	}
+	notes := bson.D{{Key: memberMallard + "." + keyNotes + ".0", Value: bson.D{{Key: "$exists", Value: true}}}}
+	end := time.Now().Add(20 * time.Second)
+	for (count(t, s.archived(), bson.D{}) > 0 || count(t, s.mailboxes(), notes) > 0) && time.Now().Before(end) {
+		time.Sleep(20 * time.Millisecond)
+	}
+	c, _, _ := s.counters(t, file)
+	if n := count(t, s.archived(), bson.D{}); n != 0 || count(t, s.messages(), bson.D{}) != 1 || count(t, s.mailboxes(), notes) != 0 || c != 1 {
+		t.Errorf("%d archived, %d messages, %d mailboxes with notes, %d references", n, count(t, s.messages(), bson.D{}), count(t, s.mailboxes(), notes), c)
+	}
+}
+
+// The row that another left in the archive of a message that is there all the same does not take its attachments with it.
+func TestArchivedAndAlive(t *testing.T) {
+	s := openStore(t, func(o *Options) { o.Locks = &localLocks{} })
+	_, _, file := withAttachment(t, s)
+	var row bson.D
+	must(t, s.messages().FindOne(t.Context(), bson.D{}).Decode(&row))
+	past := float64(time.Now().Add(-time.Hour).UnixMilli())
+	_, err := s.archived().InsertOne(t.Context(), with(row, bson.D{{Key: "exp", Value: true}, {Key: "rdate", Value: past}}))
+	must(t, err)
+	done, err := s.Maintain(t.Context())
+	must(t, err)
+	if c, _, _ := s.counters(t, file); done.Archived != 1 || c != 1 || count(t, s.archived(), bson.D{}) != 0 {
+		t.Errorf("%+v; the attachment of the message that is there has %d references", done, c)
+	}
+}
+
+// with is a document with some members replaced.
+func with(doc, members bson.D) bson.D {
+	var out bson.D
+	for _, e := range doc {
+		if !slices.ContainsFunc(members, func(m bson.E) bool { return m.Key == e.Key }) {
+			out = append(out, e)
+		}
+	}
+	return append(out, members...)
 }

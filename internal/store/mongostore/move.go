@@ -146,26 +146,36 @@ func (m *moving) batch(ctx context.Context, msgs []*hotMessage) error {
 	}
 	target, err := s.reserve(ctx, m.acct, m.to, len(in), 1, nil)
 	if err != nil {
+		s.dropNote(ctx, oid(m.from), n) // nothing was done
 		return destination(err)
 	}
 	m.dst = target.box // the next batch is dated by what it is now
+	told, err := m.carryOut(ctx, in, source, target, n)
+	switch {
+	case err != nil:
+		s.finishLater(m.acct, m.from, n)
+	case told: // else the note is what says which messages went
+		s.dropNote(ctx, oid(m.from), n)
+	}
+	return err
+}
+
+// carryOut moves messages for which there are numbers, and reports whether the journal tells of it.
+func (m *moving) carryOut(ctx context.Context, in []*replica, source, target *reservation, n *note) (told bool, err error) {
 	arrivals := make([]*arrival, len(in))
 	for i, r := range in {
 		arrivals[i] = r.arrival
 	}
-	if err := s.arrive(ctx, m.acct, m.to, target, arrivals, notCounted); err != nil {
-		return err
+	if err := m.s.arrive(ctx, m.acct, m.to, target, arrivals, notCounted); err != nil {
+		return false, err
 	}
 	if in, err = m.mine(ctx, in); err != nil {
-		return err
+		return false, err
 	}
 	if in, err = m.remove(ctx, in, n); err != nil {
-		return err
+		return false, err
 	}
-	if m.record(ctx, in, source, target) { // else the note is what says which messages went
-		s.dropNote(ctx, oid(m.from), n)
-	}
-	return nil
+	return m.record(ctx, in, source, target), nil
 }
 
 // notCounted is for copies of a move: their references are those of the originals.

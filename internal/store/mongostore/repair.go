@@ -85,7 +85,7 @@ func (r *reading) repairLater() {
 	}
 	for _, n := range r.notes {
 		if r.track.claim(n.Op, r.started) {
-			s.later(func(ctx context.Context) error { return s.repairNote(ctx, acct, mbox, n) })
+			s.later(func(ctx context.Context) error { return s.repairNote(ctx, acct, mbox, &n) })
 		}
 	}
 }
@@ -144,18 +144,20 @@ func notesOf(box bson.Raw) (out []note) {
 
 // claimNote marks a change as being completed by this node. From then on its own writer, should it still live, takes what
 // it finds removed for removed by itself.
-func (s *Store) claimNote(ctx context.Context, mbox mail.MailboxID, n note) (bool, error) {
+func (s *Store) claimNote(ctx context.Context, mbox mail.MailboxID, n *note) (bool, error) {
 	const member = memberMallard + "." + keyNotes
 	self := bson.D{{Key: "op", Value: n.Op}, {Key: "claimed", Value: bson.D{{Key: "$exists", Value: false}}}}
 	if !n.Claimed.IsZero() {
 		self[1].Value = stored(n.Claimed)
 	}
+	now := s.o.Now().Truncate(time.Millisecond)
 	res, err := s.mailboxes().UpdateOne(ctx, bson.D{{Key: "_id", Value: oid(mbox)}, {Key: member, Value: bson.D{{Key: "$elemMatch", Value: self}}}},
-		bson.D{{Key: "$set", Value: bson.D{{Key: member + ".$.claimed", Value: stored(s.o.Now())}}}})
-	if err != nil {
+		bson.D{{Key: "$set", Value: bson.D{{Key: member + ".$.claimed", Value: stored(now)}}}})
+	if err != nil || res.MatchedCount == 0 {
 		return false, err
 	}
-	return res.MatchedCount == 1, nil
+	n.Claimed = now
+	return true, nil
 }
 
 // noteHolds reports whether a note is still there and nobody completes its change.
@@ -215,7 +217,7 @@ func (s *Store) repairRow(row journalRow, mbox mail.MailboxID, ms mail.ModSeq, u
 
 // repairNote completes the removal of messages that a node did not complete: it deletes the originals of a move whose
 // copies are there, writes the journal rows that are missing, and counts again what the account uses.
-func (s *Store) repairNote(ctx context.Context, acct mail.AccountID, mbox mail.MailboxID, n note) error {
+func (s *Store) repairNote(ctx context.Context, acct mail.AccountID, mbox mail.MailboxID, n *note) error {
 	if mine, err := s.claimNote(ctx, mbox, n); err != nil || !mine {
 		return err
 	}
@@ -240,6 +242,9 @@ func (s *Store) repairNote(ctx context.Context, acct mail.AccountID, mbox mail.M
 	for _, m := range left {
 		told[m.UID] = true // it was not removed
 	}
+	if err := s.unarchive(ctx, acct, mbox, left); err != nil {
+		return err
+	}
 	var missing []mail.UID
 	for u := range set.All() {
 		if !told[u] {
@@ -252,12 +257,47 @@ func (s *Store) repairNote(ctx context.Context, acct mail.AccountID, mbox mail.M
 	if _, _, err := s.recount(ctx, acct, s.longestWrite(), nil); err != nil && !accountGone(err) {
 		return err
 	}
-	s.dropNote(ctx, oid(mbox), &n)
+	s.dropNote(ctx, oid(mbox), n)
 	return nil
 }
 
+// unarchive takes messages that were not removed after all out of the archive: when their time there is over their
+// attachments would be counted as used by one less.
+func (s *Store) unarchive(ctx context.Context, acct mail.AccountID, mbox mail.MailboxID, msgs []*hotMessage) error {
+	if len(msgs) == 0 {
+		return nil
+	}
+	lock, err := s.lockMailbox(ctx, mbox)
+	if err != nil {
+		return err
+	}
+	defer lock.release()
+	there, err := s.readSet(ctx, mbox, setOfMessages(msgs)) // nobody removes them now
+	if err != nil || len(there) == 0 {
+		return err
+	}
+	ids := make(bson.A, 0, len(there))
+	for _, m := range there {
+		ids = append(ids, m.ID)
+	}
+	_, err = s.archived().DeleteMany(ctx, bson.D{{Key: "user", Value: oid(acct)}, {Key: "_id", Value: bson.D{{Key: "$in", Value: ids}}}})
+	return err
+}
+
+// finishLater completes a removal that this node could not complete, once the database answers and has done whatever it was
+// sent. Others do that as well, but not before somebody reads the mailbox, and the quota is wrong until then.
+func (s *Store) finishLater(acct mail.AccountID, mbox mail.MailboxID, n *note) {
+	own := *n
+	s.later(func(ctx context.Context) error {
+		if err := s.calm(ctx, oid(acct)); err != nil {
+			return err
+		}
+		return s.repairNote(ctx, acct, mbox, &own)
+	})
+}
+
 // finishMove deletes originals whose copies are in the destination, and returns those that stay.
-func (s *Store) finishMove(ctx context.Context, mbox mail.MailboxID, n note, left []*hotMessage) (stay []*hotMessage, err error) {
+func (s *Store) finishMove(ctx context.Context, mbox mail.MailboxID, n *note, left []*hotMessage) (stay []*hotMessage, err error) {
 	for _, m := range left {
 		count, err := s.messages().CountDocuments(ctx, bson.D{{Key: "mailbox", Value: n.To}, {Key: "_id", Value: movedID(m.ID)}})
 		if err != nil {
