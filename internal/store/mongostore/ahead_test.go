@@ -11,6 +11,8 @@ import (
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/event"
+	"go.mongodb.org/mongo-driver/v2/mongo"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
 	"mallard/internal/mail"
 	"mallard/internal/search"
@@ -194,4 +196,20 @@ func TestUIDsWithHint(t *testing.T) {
 	check("with the index", 1, 0)
 	must(t, s.messages().Indexes().DropOne(t.Context(), "mailbox_uid"))
 	check("without the index", 1, 1)
+	later := func() {
+		t.Helper()
+		until := s.unhinted.Load()
+		if until == nil || until.After(time.Now().Add(hintPause)) {
+			t.Fatalf("the index is not asked for until %v", until)
+		}
+		past := time.Now().Add(-time.Second)
+		s.unhinted.Store(&past)
+	}
+	later()
+	check("still without the index, later", 1, 1)
+	_, err = s.messages().Indexes().CreateOne(t.Context(), mongo.IndexModel{Keys: uidIndex, Options: options.Index().SetName("mailbox_uid")})
+	must(t, err)
+	check("the index is back, and nobody has looked", 0, 1)
+	later()
+	check("the index is back", 1, 0)
 }

@@ -7,6 +7,7 @@ import (
 	"iter"
 	"math"
 	"strings"
+	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo"
@@ -216,15 +217,24 @@ func (f *fetch) filter(more bson.D) bson.D {
 // uidIndex is the index of the messages of a mailbox by UID, see indexes.
 var uidIndex = bson.D{{Key: "mailbox", Value: 1}, {Key: "uid", Value: 1}, {Key: "_id", Value: 1}}
 
+// hintPause is how long the index of UIDs is not named any more after it was not there.
+const hintPause = time.Minute
+
 // findUIDs finds messages of a mailbox by their UIDs. It names the index: FerretDB may take the one of mod-sequences, and
-// go through all of the mailbox there for each UID. A database from which that index is gone is asked without.
+// go through all of the mailbox there for each UID. A database from which that index is gone is asked without, and now and
+// then whether it is back.
 func (s *Store) findUIDs(ctx context.Context, filter bson.D, o *options.FindOptionsBuilder) (*mongo.Cursor, error) {
-	if !s.noHint.Load() {
+	until := s.unhinted.Load()
+	if until == nil || time.Now().After(*until) {
 		cur, err := s.messages().Find(ctx, filter, o.SetHint(uidIndex))
 		if !badHint(err) {
+			if err == nil && until != nil && s.unhinted.CompareAndSwap(until, nil) {
+				s.o.Logger.Info("the messages have an index of UIDs again", "index", "mailbox_uid")
+			}
 			return cur, err
 		}
-		if !s.noHint.Swap(true) {
+		next := time.Now().Add(hintPause)
+		if s.unhinted.Swap(&next) == nil {
 			s.o.Logger.Warn("the messages have no index of UIDs", "index", "mailbox_uid", "error", err)
 		}
 	}

@@ -31,8 +31,8 @@ type Store struct {
 	journals journals
 	caches   caches
 	together together
-	// noHint says that the index that findUIDs names is not there.
-	noHint atomic.Bool
+	// unhinted says that the index that findUIDs names was not there, and until when it is not asked for again.
+	unhinted atomic.Pointer[time.Time]
 
 	// removing are the locks of those who remove messages, by mailbox; seed says which.
 	removing [256]sync.Mutex
