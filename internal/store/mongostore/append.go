@@ -403,10 +403,7 @@ func (s *Store) insertArrivals(ctx context.Context, in []*arrival) error {
 			}
 			if len(docs) == 1 {
 				_, err := s.messages().InsertOne(ctx, docs[0])
-				if mongo.IsDuplicateKeyError(err) {
-					return nil
-				}
-				return err
+				return exceptDuplicates(err)
 			}
 			_, err := s.messages().InsertMany(ctx, docs, options.InsertMany().SetOrdered(false))
 			return exceptDuplicates(err)

@@ -44,6 +44,69 @@ func TestRemovedCopies(t *testing.T) {
 	}
 }
 
+// A message that has a file twice counts it twice, wherever it is moved, and gives it back so; a copy of it counts it once,
+// wherever that is moved.
+func TestRemovedAfterMoves(t *testing.T) {
+	s := openStore(t)
+	acct := newAccount(t, s, "a")
+	_, err := s.CreateMailbox(t.Context(), acct.ID, mail.Mailbox{Path: "third"}, 0)
+	must(t, err)
+	boxes, err := s.ListMailboxes(t.Context(), acct.ID)
+	must(t, err)
+	body := wrapped(random(1000, 1), 76, "\r\n")
+	st, err := s.Stage(t.Context(), contentOf(mixed("\r\n", body, body)))
+	must(t, err)
+	defer st.Close()
+	_, err = s.Append(t.Context(), acct.ID, boxes[0].ID, []store.Append{{Staged: st}})
+	must(t, err)
+	file := referencesOf(only(t, s.messages(), bson.D{})).ids[0]
+	_, magic, _ := s.counters(t, file)
+	magic /= 2
+	check := func(when string, want int64) {
+		t.Helper()
+		if c, m, there := s.counters(t, file); c != want || m != want*magic || !there {
+			t.Errorf("%s the file counts %d and %d, want %d and %d", when, c, m, want, want*magic)
+		}
+	}
+	move := func(boxes ...mail.MailboxID) {
+		t.Helper()
+		for i := range boxes[1:] {
+			_, err := s.Move(t.Context(), acct.ID, boxes[i], boxes[i+1], mail.AllUIDs())
+			must(t, err)
+		}
+	}
+	a, b, c := boxes[0].ID, boxes[1].ID, boxes[2].ID
+	move(a, b, a)
+	_, err = s.Copy(t.Context(), acct.ID, a, b, mail.AllUIDs(), 0)
+	must(t, err)
+	move(b, c, b)
+	check("moved and copied", 3)
+	_, err = s.Delete(t.Context(), acct.ID, b, mail.AllUIDs(), false)
+	must(t, err)
+	check("without the copy that was moved", 2)
+	_, err = s.Delete(t.Context(), acct.ID, a, mail.AllUIDs(), false)
+	must(t, err)
+	check("without the message that was moved", 0)
+}
+
+// A message to which a WildDuck has given its id may be a copy, and counts as one.
+func TestRemovedAfterForeignMove(t *testing.T) {
+	root := bson.NewObjectID()
+	for _, tc := range []struct {
+		name string
+		id   bson.ObjectID
+		want bool
+	}{
+		{"stored", root, true}, {"moved", movedID(root), true}, {"moved twice", movedID(movedID(root)), true},
+		{"by a WildDuck", bson.NewObjectID(), false}, {"by a WildDuck, then by us", movedID(bson.NewObjectID()), false},
+		{"by a WildDuck, years later", bson.NewObjectIDFromTimestamp(root.Timestamp().AddDate(1, 0, 0)), false},
+	} {
+		if got := onlyMoved(&hotMessage{ID: tc.id, Root: root}); got != tc.want {
+			t.Errorf("%s: only moved %v, want %v", tc.name, got, tc.want)
+		}
+	}
+}
+
 // What is kept in the archive depends on who removes a message, and the attachments of what is not kept are let go.
 func TestRemovedIsKept(t *testing.T) {
 	s := openStore(t)

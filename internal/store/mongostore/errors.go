@@ -41,17 +41,49 @@ func writeError(doing string, err error) error {
 
 // outcomeUnknown says whether a write that failed may have been done.
 func outcomeUnknown(err error) bool {
+	if unconfirmed(err) {
+		return true
+	}
 	if mongo.IsDuplicateKeyError(err) {
 		return false
 	}
-	var wc mongo.WriteException
-	if errors.As(err, &wc) && wc.WriteConcernError != nil {
+	return mongo.IsNetworkError(err) || mongo.IsTimeout(err) ||
+		errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
+}
+
+// unconfirmed says whether too few servers have said that they have what was written, or what was there before and is why
+// nothing was written.
+func unconfirmed(err error) bool {
+	var one mongo.WriteException
+	if errors.As(err, &one) && one.WriteConcernError != nil {
 		return true
 	}
 	var bulk mongo.BulkWriteException
-	if errors.As(err, &bulk) && bulk.WriteConcernError != nil {
-		return true
+	return errors.As(err, &bulk) && bulk.WriteConcernError != nil
+}
+
+// exceptDuplicates is nil for an insert of which nothing is left to do but what was done before.
+func exceptDuplicates(err error) error {
+	if unconfirmed(err) {
+		return err
 	}
-	return mongo.IsNetworkError(err) || mongo.IsTimeout(err) ||
-		errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
+	var one mongo.WriteException
+	var bulk mongo.BulkWriteException
+	var errs mongo.WriteErrors
+	switch {
+	case errors.As(err, &one):
+		errs = one.WriteErrors
+	case errors.As(err, &bulk):
+		for _, e := range bulk.WriteErrors {
+			errs = append(errs, e.WriteError)
+		}
+	default:
+		return err
+	}
+	for _, e := range errs {
+		if !mongo.IsDuplicateKeyError(e) {
+			return err
+		}
+	}
+	return nil
 }

@@ -12,6 +12,8 @@ import (
 // or several.
 func TestOutcomeUnknown(t *testing.T) {
 	concern := &mongo.WriteConcernError{Code: 64, Message: "waiting for replication timed out"}
+	there := mongo.WriteErrors{{Code: 11000}}
+	thereToo := []mongo.BulkWriteError{{WriteError: there[0]}}
 	for _, tc := range []struct {
 		name string
 		err  error
@@ -22,6 +24,9 @@ func TestOutcomeUnknown(t *testing.T) {
 		{"one document", mongo.WriteException{WriteConcernError: concern}, true},
 		{"several", mongo.BulkWriteException{WriteConcernError: concern}, true},
 		{"several, wrapped", fmt.Errorf("insert: %w", mongo.BulkWriteException{WriteConcernError: concern}), true},
+		{"one document that is there already", mongo.WriteException{WriteErrors: there}, false},
+		{"one document that is there already and may be lost", mongo.WriteException{WriteErrors: there, WriteConcernError: concern}, true},
+		{"several that are there already and may be lost", mongo.BulkWriteException{WriteErrors: thereToo, WriteConcernError: concern}, true},
 		{"several, one refused", mongo.BulkWriteException{WriteErrors: []mongo.BulkWriteError{{WriteError: mongo.WriteError{Code: 121}}}}, false},
 	} {
 		if got := outcomeUnknown(tc.err); got != tc.want {
@@ -29,6 +34,38 @@ func TestOutcomeUnknown(t *testing.T) {
 		}
 		if got := transient(tc.err); got != tc.want {
 			t.Errorf("%s: another attempt %v, want %v", tc.name, got, tc.want)
+		}
+	}
+}
+
+// An insert that is made again has done nothing when its document is there; that too few servers have said that they have it
+// is another matter.
+func TestInsertedBefore(t *testing.T) {
+	concern := &mongo.WriteConcernError{Code: 64}
+	there, other := mongo.WriteError{Code: 11000}, mongo.WriteError{Code: 121}
+	bulk := func(errs ...mongo.WriteError) (out []mongo.BulkWriteError) {
+		for _, e := range errs {
+			out = append(out, mongo.BulkWriteError{WriteError: e})
+		}
+		return out
+	}
+	for _, tc := range []struct {
+		name string
+		err  error
+		done bool
+	}{
+		{"none", nil, true},
+		{"another", errors.New("another"), false},
+		{"one document", mongo.WriteException{WriteErrors: mongo.WriteErrors{there}}, true},
+		{"one document, refused", mongo.WriteException{WriteErrors: mongo.WriteErrors{other}}, false},
+		{"one document that may be lost", mongo.WriteException{WriteErrors: mongo.WriteErrors{there}, WriteConcernError: concern}, false},
+		{"one document of which nothing is said but that it may be lost", mongo.WriteException{WriteConcernError: concern}, false},
+		{"several", mongo.BulkWriteException{WriteErrors: bulk(there, there)}, true},
+		{"several, one refused", mongo.BulkWriteException{WriteErrors: bulk(there, other)}, false},
+		{"several that may be lost", mongo.BulkWriteException{WriteErrors: bulk(there), WriteConcernError: concern}, false},
+	} {
+		if err := exceptDuplicates(tc.err); (err == nil) != tc.done {
+			t.Errorf("%s: %v, done %v", tc.name, err, tc.done)
 		}
 	}
 }

@@ -2,11 +2,9 @@ package mongostore
 
 import (
 	"context"
-	"errors"
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
-	"go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
 	"mallard/internal/mail"
@@ -98,20 +96,6 @@ func (s *Store) insertRows(ctx context.Context, docs []bson.D) error {
 func (s *Store) insertRowsOnce(ctx context.Context, docs []bson.D) error {
 	_, err := s.journal().InsertMany(ctx, docs, options.InsertMany().SetOrdered(false))
 	return exceptDuplicates(err)
-}
-
-// exceptDuplicates is nil for an insert of which nothing is left to do but what was done before.
-func exceptDuplicates(err error) error {
-	var bulk mongo.BulkWriteException
-	if !errors.As(err, &bulk) || bulk.WriteConcernError != nil {
-		return err
-	}
-	for _, e := range bulk.WriteErrors {
-		if !mongo.IsDuplicateKeyError(e) {
-			return err
-		}
-	}
-	return nil
 }
 
 // journalEntry reads a row; false for commands that are not known.

@@ -65,6 +65,8 @@ type Options struct {
 	monitor *event.CommandMonitor // for tests
 	asleep  func() bool           // for tests: the node does not beat
 	patient time.Duration         // for tests: what the driver waits, where that is not Timeout
+
+	redateBatch int // for tests: where that is not the constant
 }
 
 // Locks are leases that all nodes share.
@@ -121,6 +123,9 @@ func (o *Options) setDefaults() {
 	}
 	if o.ContentCache == 0 {
 		o.ContentCache = 48 << 20
+	}
+	if o.redateBatch == 0 {
+		o.redateBatch = redateBatch
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)

@@ -52,21 +52,41 @@ func referencesOf(doc bson.Raw) references {
 
 // countedOf are the references of a message that can be taken off when it is removed for good: what was counted for it, or
 // fewer. A message that was stored counts each entry of its attachmentMap, a copy each file once, see addReferences. One that has
-// another id than its first was copied or moved, and nothing says for sure which: it counts as a copy. Of one that was
-// moved and has a file more than once that file then stays counted and is never removed, where else a file would be removed
-// that another message has still.
+// another id than its first was copied or moved. That we have moved it shows in its id; where a WildDuck has given it that id
+// nothing says for sure which, and it counts as a copy. Of one that was moved so and has a file more than once that file then
+// stays counted until CheckFiles finds it, where else a file would be removed that another message has still.
 func countedOf(doc bson.Raw, m *hotMessage) references {
 	r := referencesOf(doc)
-	if m.Root == m.ID {
-		return r
-	}
 	seen := make(map[string]bool, len(r.ids))
-	r.ids = slices.DeleteFunc(r.ids, func(id []byte) bool {
-		again := seen[string(id)]
+	var once [][]byte
+	for _, id := range r.ids {
+		if !seen[string(id)] {
+			once = append(once, id)
+		}
 		seen[string(id)] = true
-		return again
-	})
+	}
+	if len(once) < len(r.ids) && !onlyMoved(m) {
+		r.ids = once
+	}
 	return r
+}
+
+// maxMoves is how many moves of one message are followed, a hash each.
+const maxMoves = 10_000
+
+// onlyMoved reports whether a message is the one that was stored first, or what moves have made of it that were ours.
+func onlyMoved(m *hotMessage) bool {
+	id := m.Root
+	for range maxMoves {
+		if id == m.ID {
+			return true
+		}
+		if id.Timestamp() != m.ID.Timestamp() { // movedID keeps it
+			return false
+		}
+		id = movedID(id)
+	}
+	return false
 }
 
 // tally is what a file's counters are changed by.

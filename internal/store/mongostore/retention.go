@@ -3,6 +3,7 @@ package mongostore
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
@@ -12,7 +13,7 @@ import (
 	"mallard/internal/mail"
 )
 
-// redateBatch is how many UIDs one update is about. It holds few rows of the database for long.
+// redateBatch is how many messages are dated anew in one update. It holds few rows of the database for long.
 const redateBatch = 500
 
 // queueRedating makes the task that dates the messages of a mailbox anew, once for all changes until it is begun. The retention
@@ -148,29 +149,28 @@ func sameRetention(a, b bson.Raw) bool {
 		integer(a.Lookup("retentionCounter")) == integer(b.Lookup("retentionCounter"))
 }
 
-// redate gives the messages of a mailbox the expiry that its retention asks for, whatever they had, some at a time. Where
-// there are UIDs without a message it goes on at the next one: one that was restored may begin at any UID.
+// redate gives the messages of a mailbox the expiry that its retention asks for, whatever they had, some at a time.
 func (s *Store) redate(ctx context.Context, c *claim, box bson.Raw) error {
 	mbox := box.Lookup("_id")
 	keep := retentionOf(box.Lookup("retention"))
 	update := redating(millis(keep), keep > 0)
-	for first, next := int64(1), integer(box.Lookup("uidNext")); ; first += redateBatch {
+	starts, err := s.redateSteps(ctx, mbox.ObjectID(), integer(box.Lookup("uidNext")))
+	if err != nil {
+		return err
+	}
+	for i := range len(starts) - 1 {
 		if err := c.renew(ctx); err != nil {
-			return err
-		}
-		var err error
-		if first, err = s.firstUID(ctx, mbox.ObjectID(), first); err != nil || first == 0 || first >= next {
 			return err
 		}
 		filter := bson.D{
 			{Key: "mailbox", Value: mbox},
-			{Key: "uid", Value: bson.D{{Key: "$gte", Value: numberOf(first)}, {Key: "$lt", Value: numberOf(first + redateBatch)}}},
+			{Key: "uid", Value: bson.D{{Key: "$gte", Value: numberOf(starts[i])}, {Key: "$lt", Value: numberOf(starts[i+1])}}},
 			{Key: "$or", Value: bson.A{
 				bson.D{{Key: "retention", Value: bson.D{{Key: "$ne", Value: millis(keep)}}}}, bson.D{{Key: "exp", Value: bson.D{{Key: "$ne", Value: keep > 0}}}},
 			}},
 			{Key: "userDeleted", Value: bson.D{{Key: "$ne", Value: true}}},
 		}
-		err = s.again(ctx, func(ctx context.Context) error {
+		err := s.again(ctx, func(ctx context.Context) error {
 			if err := s.step("redate"); err != nil {
 				return err
 			}
@@ -181,24 +181,40 @@ func (s *Store) redate(ctx context.Context, c *claim, box bson.Raw) error {
 			return writeError("date messages anew", err)
 		}
 	}
+	return nil
 }
 
-// firstUID is the least UID of a mailbox from one on, 0 when there is none.
-func (s *Store) firstUID(ctx context.Context, mbox bson.ObjectID, from int64) (uid int64, err error) {
-	filter := bson.D{{Key: "mailbox", Value: mbox}, {Key: "uid", Value: bson.D{{Key: "$gte", Value: numberOf(from)}}}}
+// redateSteps cuts the UIDs of a mailbox where redateBatch messages have been passed, and gives the UIDs at which the pieces
+// begin, with uidNext at the end. Together they are all UIDs, as a message may yet come at one that is free; there are as
+// many pieces as messages ask for, as a mailbox that was restored may have any number of UIDs without one. It holds eight
+// octets a message.
+func (s *Store) redateSteps(ctx context.Context, mbox bson.ObjectID, uidNext int64) (starts []int64, err error) {
+	var uids []int64
+	filter := bson.D{{Key: "mailbox", Value: mbox}, {Key: "uid", Value: bson.D{{Key: "$lt", Value: numberOf(uidNext)}}}}
 	err = s.again(ctx, func(ctx context.Context) error {
-		cur, err := s.findUIDs(ctx, filter, options.Find().SetProjection(bson.D{{Key: "uid", Value: 1}}).SetSort(uidIndex).SetLimit(1))
+		uids = uids[:0]
+		cur, err := s.findUIDs(ctx, filter, options.Find().SetProjection(bson.D{{Key: "_id", Value: 0}, {Key: "uid", Value: 1}}).SetBatchSize(wholeBatch))
 		if err != nil {
 			return err
 		}
 		defer cur.Close(context.WithoutCancel(ctx))
-		uid = 0
-		if cur.Next(ctx) {
-			uid = integer(cur.Current.Lookup("uid"))
+		for cur.Next(ctx) {
+			uids = append(uids, integer(cur.Current.Lookup("uid")))
 		}
 		return cur.Err()
 	})
-	return uid, readError("find messages to date anew", err)
+	if err != nil {
+		return nil, readError("find messages to date anew", err)
+	}
+	slices.Sort(uids) // here, as FerretDB unpacks each document once more to sort it
+	for i := 0; i < len(uids); i += s.o.redateBatch {
+		starts = append(starts, uids[i])
+	}
+	if len(starts) == 0 {
+		return nil, nil
+	}
+	starts[0] = 1
+	return append(starts, uidNext), nil
 }
 
 // redating is the update that counts the time from when a message came into the mailbox, which its id says where nothing else

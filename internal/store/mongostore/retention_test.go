@@ -26,7 +26,7 @@ var came = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 
 func newAged(t *testing.T, change ...func(*Options)) *aged {
 	t.Helper()
-	s := openStore(t, append([]func(*Options){func(o *Options) { o.Lease = 10 * time.Millisecond }}, change...)...)
+	s := openStore(t, append([]func(*Options){func(o *Options) { o.Lease, o.redateBatch = 10*time.Millisecond, 2 }}, change...)...)
 	acct := newAccount(t, s, "aged")
 	box, err := s.MailboxByPath(t.Context(), acct.ID, "INBOX")
 	must(t, err)
@@ -41,8 +41,8 @@ func newAged(t *testing.T, change ...func(*Options)) *aged {
 	} {
 		a.plant(i+1, more)
 	}
-	a.plant(3*redateBatch, bson.D{{Key: "retentionTime", Value: at}, {Key: "retention", Value: int32(0)}, {Key: "exp", Value: false}})
-	_, err = s.mailboxes().UpdateOne(t.Context(), bson.D{{Key: "_id", Value: oid(box.ID)}}, bson.D{{Key: "$set", Value: bson.D{{Key: "uidNext", Value: int32(3*redateBatch + 1)}}}})
+	a.plant(1500, bson.D{{Key: "retentionTime", Value: at}, {Key: "retention", Value: int32(0)}, {Key: "exp", Value: false}})
+	_, err = s.mailboxes().UpdateOne(t.Context(), bson.D{{Key: "_id", Value: oid(box.ID)}}, bson.D{{Key: "$set", Value: bson.D{{Key: "uidNext", Value: int32(1500 + 1)}}}})
 	must(t, err)
 	return a
 }
@@ -153,7 +153,7 @@ func TestRedateSparse(t *testing.T) {
 		return nil
 	}
 	a.redated(1)
-	if steps != 3 { // from 1, from 3*redateBatch and from the last one
+	if steps != 4 { // two messages each
 		t.Errorf("%d updates", steps)
 	}
 	a.dates("an hour", time.Hour)
@@ -394,7 +394,7 @@ func TestRedateWaits(t *testing.T) {
 	a.keep(time.Hour)
 	begin := time.Now()
 	time.AfterFunc(100*time.Millisecond, func() {
-		a.plant(redateBatch, bson.D{{Key: "retentionTime", Value: float64(came.UnixMilli())}, {Key: "retention", Value: int32(0)}, {Key: "exp", Value: false}})
+		a.plant(700, bson.D{{Key: "retentionTime", Value: float64(came.UnixMilli())}, {Key: "retention", Value: int32(0)}, {Key: "exp", Value: false}})
 	})
 	a.redated(1)
 	if took := time.Since(begin); took < 250*time.Millisecond {

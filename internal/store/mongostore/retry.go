@@ -63,7 +63,7 @@ func (s *Store) againUntil(ctx context.Context, end time.Time, attempt func(ctx 
 // transient reports whether an operation that failed may succeed if it is tried again: a connection that broke, a server
 // that did not answer, an election.
 func transient(err error) bool {
-	if err == nil || mongo.IsDuplicateKeyError(err) {
+	if err == nil || mongo.IsDuplicateKeyError(err) && !unconfirmed(err) {
 		return false
 	}
 	if mongo.IsNetworkError(err) || mongo.IsTimeout(err) || outcomeUnknown(err) {
