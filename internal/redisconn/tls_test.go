@@ -78,6 +78,7 @@ func TestTLS(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			o.Timeout, o.DialTimeout = redistest.Patience, redistest.Patience
 			c, err := redisconn.Open(o)
 			if err != nil {
 				t.Fatal(err)

@@ -45,7 +45,7 @@ func TestBus(t *testing.T) {
 					Open: func(t testing.TB, n int) []event.Bus {
 						out := make([]event.Bus, n)
 						for i := range out {
-							bus := openNode(t, redistest.Options(b.Addr), redisbus.Options{
+							bus := openNode(t, b.Options(), redisbus.Options{
 								WorkerID:       fmt.Sprintf("node%d:%d", i, i),
 								WorkerChannels: func(context.Context) bool { return workers },
 							})

@@ -37,7 +37,7 @@ func TestSuite(t *testing.T) {
 				b.Clear(t)
 				out := make([]limit.Limits, n)
 				for i := range out {
-					out[i] = openWith(t, redistest.Options(b.Addr), Options{})
+					out[i] = openWith(t, b.Options(), Options{})
 				}
 				return out
 			},
@@ -67,7 +67,7 @@ func held(t testing.TB, l *Limits, key string) int {
 // A counter is WildDuck's: a number that expires.
 func TestCounterKeys(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, b redistest.Backend) {
-		l, c, ctx := open(t, redistest.Options(b.Addr)), redistest.Client(t, b.Addr), context.Background()
+		l, c, ctx := open(t, b.Options()), redistest.Client(t, b.Addr), context.Background()
 		if err := c.Set(ctx, limit.Sent("5f"), 7, time.Hour).Err(); err != nil { // by WildDuck
 			t.Fatal(err)
 		}
@@ -89,7 +89,7 @@ func TestCounterKeys(t *testing.T) {
 // Places are counted in the hash in which WildDuck counts.
 func TestPlaceKeys(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, b redistest.Backend) {
-		l, c, ctx := open(t, redistest.Options(b.Addr)), redistest.Client(t, b.Addr), context.Background()
+		l, c, ctx := open(t, b.Options()), redistest.Client(t, b.Addr), context.Background()
 		if err := c.HSet(ctx, "lim:imap", "_version", "1795339288772", "a", 3, "b", 0).Err(); err != nil { // by WildDuck
 			t.Fatal(err)
 		}
@@ -115,7 +115,7 @@ func TestPlaceKeys(t *testing.T) {
 // A WildDuck that starts forgets all connections. Those of this node are counted again.
 func TestWildDuckStarts(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, b redistest.Backend) {
-		l, c, ctx := open(t, redistest.Options(b.Addr)), redistest.Client(t, b.Addr), context.Background()
+		l, c, ctx := open(t, b.Options()), redistest.Client(t, b.Addr), context.Background()
 		first, second := acquire(t, l, "a", 5), acquire(t, l, "a", 5)
 		defer acquire(t, l, "b", 5)()
 		for _, version := range []string{"1000", "2000"} {
@@ -145,7 +145,7 @@ func TestWildDuckStarts(t *testing.T) {
 // The places of a node that died are given back by another, and nothing is left of it.
 func TestNodeDies(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, b redistest.Backend) {
-		a, dead, c := open(t, redistest.Options(b.Addr)), open(t, redistest.Options(b.Addr)), redistest.Client(t, b.Addr)
+		a, dead, c := open(t, b.Options()), open(t, b.Options()), redistest.Client(t, b.Addr)
 		defer acquire(t, a, "x", 9)()
 		for range 3 {
 			acquire(t, dead, "x", 9)
@@ -164,7 +164,7 @@ func TestNodeDies(t *testing.T) {
 
 func TestCloseGivesBack(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, b redistest.Backend) {
-		a, other, c := open(t, redistest.Options(b.Addr)), open(t, redistest.Options(b.Addr)), redistest.Client(t, b.Addr)
+		a, other, c := open(t, b.Options()), open(t, b.Options()), redistest.Client(t, b.Addr)
 		release := acquire(t, a, "x", 9)
 		defer acquire(t, other, "x", 9)()
 		for range 2 {

@@ -133,6 +133,14 @@ func Options(addr string) redisconn.Options {
 	return redisconn.Options{Addr: addr, DB: redisconn.DefaultDB, Timeout: 500 * time.Millisecond, Heartbeat: 250 * time.Millisecond}
 }
 
+// Options are those of a connection to a server that runs as long as the test does: a machine that has too much to do is no
+// error. Where a server goes, the times of Server.Options are those that a test waits.
+func (b Backend) Options() redisconn.Options {
+	o := Options(b.Addr)
+	o.Timeout, o.DialTimeout = Patience, Patience
+	return o
+}
+
 // Client returns a plain client for looking at what is in the server.
 func (s *Server) Client(t testing.TB) *redis.Client { return Client(t, s.Addr()) }
 
@@ -211,6 +219,33 @@ end`
 	if err != nil && !errors.Is(err, redis.Nil) {
 		t.Fatal(err)
 	}
+}
+
+// Took is how long f took, without the time in which the machine was busy with others: a clock beside it shows how much later
+// than asked for a goroutine of this process went on. Who waits for something that does not come has no part in that.
+func Took(f func()) time.Duration {
+	const tick = time.Millisecond
+	stop, lost := make(chan struct{}), make(chan time.Duration)
+	go func() {
+		var sum time.Duration
+		for {
+			last := time.Now()
+			select {
+			case <-stop:
+				lost <- sum
+				return
+			case <-time.After(tick):
+			}
+			if late := time.Since(last) - tick; late > tick {
+				sum += late
+			}
+		}
+	}()
+	start := time.Now()
+	f()
+	took := time.Since(start)
+	close(stop)
+	return took - <-lost
 }
 
 // Eventually waits until something is so.

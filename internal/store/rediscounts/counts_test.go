@@ -61,7 +61,7 @@ func read(t testing.TB, c *Counts, id mail.MailboxID, total, unseen int64) strin
 // The numbers are WildDuck's: they change only where they are cached, and live for a day after that.
 func TestCount(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, b redistest.Backend) {
-		c, plain, id := open(t, redistest.Options(b.Addr)), redistest.Client(t, b.Addr), mail.MailboxID{7}
+		c, plain, id := open(t, b.Options()), redistest.Client(t, b.Addr), mail.MailboxID{7}
 		ctx := context.Background()
 		count(t, c, id, 3, 2, false)
 		if got := look(t, plain, id); got != "- -" {
@@ -107,7 +107,7 @@ func TestCount(t *testing.T) {
 
 func TestRead(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, b redistest.Backend) {
-		c, plain, id := open(t, redistest.Options(b.Addr)), redistest.Client(t, b.Addr), mail.MailboxID{7}
+		c, plain, id := open(t, b.Options()), redistest.Client(t, b.Addr), mail.MailboxID{7}
 		ctx := context.Background()
 		for i, want := range []string{"20 17 true", "20 17 false"} {
 			if got := read(t, c, id, 20, 17); got != want {
