@@ -103,6 +103,11 @@ func TestReadOnlyDisk(t *testing.T) {
 	if r.Status != 1 || !strings.Contains(r.Err, "cannot write to its disk") || strings.Contains(r.Err, "goroutine") {
 		t.Errorf("a server on a read-only disk ended with status %d: %s", r.Status, r.Err)
 	}
+	for _, args := range [][]string{{"check"}, {"export", "--user", u.Name, "--maildir", filepath.Join(dir, "export")}} {
+		if r := mallard(t, s, "", args...); r.Status != 0 {
+			t.Errorf("%s on a read-only disk: status %d: %s%s", args[0], r.Status, r.Out, r.Err)
+		}
+	}
 	harness.Command{Program: "mount", Args: []string{"-o", "remount,rw,bind", data}}.Must(t)
 	s.Run()
 	s.Deliver(u, harness.Message(2))
