@@ -97,7 +97,7 @@ func TestSearchWhileThingsHappen(t *testing.T) {
 		}
 	}
 	// A mailbox that is gone is not searched as it was.
-	st.during = func() { must(st.DeleteMailbox(t.Context(), f.acct, f.boxes[0])) }
+	st.during = func() { must(st.DeleteMailbox(t.Context(), f.acct, f.boxes[0], 0)) }
 	if found, err := svc.Search(t.Context(), f.acct, f.boxes[0], body); mail.CodeOf(err) != mail.CodeNoMailbox || err == nil {
 		t.Errorf("a mailbox that is gone: %v, %v", found, err)
 	}

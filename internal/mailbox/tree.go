@@ -225,7 +225,7 @@ func (s *Service) Delete(ctx context.Context, acct mail.AccountID, id mail.Mailb
 	if box.Path == mail.Inbox || box.Hidden || box.SpecialUse != "" {
 		return mail.NewError(mail.CodeForbidden, "this mailbox cannot be deleted")
 	}
-	if err := s.store.DeleteMailbox(ctx, acct, id); err != nil {
+	if err := s.store.DeleteMailbox(ctx, acct, id, 0); err != nil {
 		return err
 	}
 	s.forget(boxKey{acct, id})

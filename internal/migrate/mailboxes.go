@@ -97,7 +97,7 @@ func (p *pass) arrange(ctx context.Context, acct mail.AccountID, from []*counted
 		if kept[id] {
 			continue
 		}
-		if err := p.To.DeleteMailbox(ctx, acct, id); err != nil {
+		if err := p.To.DeleteMailbox(ctx, acct, id, 0); err != nil {
 			return nil, fmt.Errorf("delete mailbox %s, which is gone: %w", to[id].Path, err)
 		}
 		delete(to, id)

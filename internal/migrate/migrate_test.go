@@ -235,7 +235,7 @@ func (w *world) reorganise(acct mail.AccountID) {
 	if len(fresh) < 3 {
 		w.t.Fatal("too few mailboxes to reorganise")
 	}
-	w.must(w.s.DeleteMailbox(ctx, acct, fresh[0].ID))
+	w.must(w.s.DeleteMailbox(ctx, acct, fresh[0].ID, 0))
 	w.must(w.s.RenameMailboxes(ctx, acct, []store.Rename{{ID: fresh[1].ID, Path: fresh[2].Path}, {ID: fresh[2].ID, Path: fresh[1].Path}}))
 	_, err = w.s.CreateMailbox(ctx, acct, mail.Mailbox{Path: fresh[0].Path}, 0) // the old name, another mailbox
 	w.must(err)

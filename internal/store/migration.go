@@ -33,7 +33,8 @@ type Migration interface {
 	// keywords, or makes an existing one the same, also when these numbers become smaller;
 	// the counters are the engine's. UIDs below UIDNEXT without a message count as
 	// expunged at HIGHESTMODSEQ. A mailbox is ready when it is restored after its
-	// messages; until then its HIGHESTMODSEQ may be smaller than theirs.
+	// messages; until then its HIGHESTMODSEQ may be smaller than theirs. It is subscribed
+	// as it says, also when its path was subscribed without a mailbox.
 	// Errors: NoAccount, Exists when another mailbox has the path.
 	RestoreMailbox(ctx context.Context, acct mail.AccountID, m mail.Mailbox) error
 

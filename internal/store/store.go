@@ -225,12 +225,28 @@ type Mailboxes interface {
 
 	// RenameMailboxes renames all the given mailboxes in one step, as RENAME with
 	// inferiors needs (RFC 3501, 6.3.5). Only the paths afterwards must differ:
-	// mailboxes may take the paths of others that are renamed too.
+	// mailboxes may take the paths of others that are renamed too. A mailbox takes its
+	// subscription along: its old path is not subscribed any more.
 	// Errors: NoMailbox, Exists.
 	RenameMailboxes(ctx context.Context, acct mail.AccountID, renames []Rename) error
 
-	// DeleteMailbox removes a mailbox and its messages. Errors: NoMailbox.
-	DeleteMailbox(ctx context.Context, acct mail.AccountID, id mail.MailboxID) error
+	// DeleteMailbox removes a mailbox and its messages. When it is subscribed its name stays
+	// subscribed, see Subscribe, if all names without a mailbox have at most names octets
+	// with it; otherwise, so with names 0, its subscription ends. Errors: NoMailbox.
+	DeleteMailbox(ctx context.Context, acct mail.AccountID, id mail.MailboxID, names int) error
+
+	// Subscribe makes a canonical path subscribed, or not; doing it again changes nothing.
+	// The subscription of a mailbox is its field Subscribed. A path that no mailbox has
+	// stays subscribed all the same (RFC 3501, 6.3.6 and 6.3.9), until it is unsubscribed
+	// or a mailbox gets it: one that is created or renamed with that path is subscribed.
+	// The paths without a mailbox have at most names octets together.
+	// Errors: NoAccount, Limit.
+	Subscribe(ctx context.Context, acct mail.AccountID, path string, on bool, names int) error
+
+	// Subscriptions returns what ListMailboxes does, and in ascending order the paths that
+	// are subscribed without a mailbox. What is subscribed during the whole call is in one
+	// of the two, whatever happens to mailboxes meanwhile. Errors: NoAccount.
+	Subscriptions(ctx context.Context, acct mail.AccountID) (boxes []*mail.Mailbox, names []string, err error)
 }
 
 // Rename is one mailbox's new path.

@@ -23,6 +23,7 @@ func (s *Store) CreateAccount(ctx context.Context, in store.NewAccount) (*mail.A
 		row:     *in.Account.Clone(),
 		view:    in.View,
 		boxes:   make(map[mail.MailboxID]*mailbox),
+		names:   make(map[string]bool),
 		threads: make(map[threadKey]mail.ThreadID),
 	}
 	if a.row.ID.IsZero() {

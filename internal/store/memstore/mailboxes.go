@@ -25,6 +25,8 @@ func (s *Store) CreateMailbox(ctx context.Context, acct mail.AccountID, in mail.
 	if maxMailboxes > 0 && len(a.boxes) >= maxMailboxes {
 		return nil, mail.NewError(mail.CodeLimit, "the account has the greatest allowed number of mailboxes")
 	}
+	in.Subscribed = in.Subscribed || a.names[in.Path]
+	delete(a.names, in.Path)
 	b := s.putMailbox(a, in)
 	s.logMailbox(a, b, store.JournalCreate)
 	return b.snapshot(), nil
@@ -63,12 +65,17 @@ func (s *Store) ListMailboxes(ctx context.Context, acct mail.AccountID) ([]*mail
 	if err != nil {
 		return nil, err
 	}
+	return a.sorted(), nil
+}
+
+// sorted returns the mailboxes by path.
+func (a *account) sorted() []*mail.Mailbox {
 	var out []*mail.Mailbox
 	for _, b := range a.boxes {
 		out = append(out, b.snapshot())
 	}
 	slices.SortFunc(out, func(a, b *mail.Mailbox) int { return strings.Compare(a.Path, b.Path) })
-	return out, nil
+	return out
 }
 
 // Mailbox returns a mailbox.
@@ -166,13 +173,15 @@ func (s *Store) RenameMailboxes(ctx context.Context, acct mail.AccountID, rename
 	for _, r := range renames {
 		b := a.boxes[r.ID]
 		b.row.Path = r.Path
+		b.row.Subscribed = b.row.Subscribed || a.names[r.Path]
+		delete(a.names, r.Path)
 		s.logMailbox(a, b, store.JournalRename)
 	}
 	return nil
 }
 
 // DeleteMailbox removes a mailbox with its messages.
-func (s *Store) DeleteMailbox(ctx context.Context, acct mail.AccountID, id mail.MailboxID) error {
+func (s *Store) DeleteMailbox(ctx context.Context, acct mail.AccountID, id mail.MailboxID, names int) error {
 	if err := s.enter(ctx, "DeleteMailbox"); err != nil {
 		return err
 	}
@@ -182,6 +191,9 @@ func (s *Store) DeleteMailbox(ctx context.Context, acct mail.AccountID, id mail.
 		return err
 	}
 	delete(a.boxes, id)
+	if b.row.Subscribed && a.hasRoom(b.row.Path, names) {
+		a.names[b.row.Path] = true
+	}
 	b.row.HighestModSeq = a.next()
 	s.logMailbox(a, b, store.JournalDelete)
 	return nil

@@ -23,7 +23,7 @@ func (s *Store) RestoreAccount(ctx context.Context, in mail.Account, view string
 	}
 	a := s.accounts[in.ID]
 	if a == nil {
-		a = &account{boxes: make(map[mail.MailboxID]*mailbox), threads: make(map[threadKey]mail.ThreadID)}
+		a = &account{boxes: make(map[mail.MailboxID]*mailbox), names: make(map[string]bool), threads: make(map[threadKey]mail.ThreadID)}
 		s.accounts[in.ID] = a
 	} else {
 		delete(s.names, a.view)
@@ -72,6 +72,7 @@ func (s *Store) RestoreMailbox(ctx context.Context, acct mail.AccountID, in mail
 		b = &mailbox{}
 		a.boxes[in.ID] = b
 	}
+	delete(a.names, in.Path)
 	b.row = in
 	b.row.Keywords = slices.Clone(in.Keywords)
 	for _, m := range b.msgs {

@@ -14,6 +14,7 @@ type account struct {
 	row      mail.Account
 	view     string
 	boxes    map[mail.MailboxID]*mailbox
+	names    map[string]bool  // paths that are subscribed without a mailbox
 	modSeq   mail.ModSeq      // the last one given to a change of the account
 	validity mail.UIDValidity // the last one given to a mailbox
 	journal  []store.JournalEntry

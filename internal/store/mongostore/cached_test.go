@@ -363,7 +363,7 @@ func TestCachedAndGone(t *testing.T) {
 	if got := f.readKnown(f.s, box.ID, slices.Collect(set.Changed.All())); len(got) != 2 || len(res.To) != 2 {
 		t.Fatalf("%d messages were moved, %d are there", len(res.To), len(got))
 	}
-	must(t, f.s.DeleteMailbox(t.Context(), f.acct, box.ID))
+	must(t, f.s.DeleteMailbox(t.Context(), f.acct, box.ID, 0))
 	for _, err := range f.s.Fetch(t.Context(), f.acct, box.ID, store.FetchQuery{Known: slices.Collect(set.Changed.All())}) {
 		wants(t, "a mailbox that is gone", err, mail.CodeNoMailbox)
 	}

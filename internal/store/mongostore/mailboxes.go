@@ -83,12 +83,15 @@ func (s *Store) CreateMailbox(ctx context.Context, acct mail.AccountID, in mail.
 	if b.Created.IsZero() {
 		b.Created = s.o.Now().UTC().Truncate(time.Millisecond)
 	}
-	if b.UIDValidity, err = s.nextValidity(ctx, acct, l); err != nil {
+	var named *subscribedName
+	if b.UIDValidity, named, err = s.nextValidity(ctx, acct, l, in.Path); err != nil {
 		return nil, err
 	}
+	b.Subscribed = b.Subscribed || named != nil
 	if err := s.insertMailbox(ctx, acct, b); err != nil {
 		return nil, err
 	}
+	s.releaseNames(ctx, acct, named)
 	s.log(ctx, mailboxRow(acct, b.ID, store.JournalCreate, b.Path, b.HighestModSeq))
 	return b, nil
 }
@@ -96,13 +99,14 @@ func (s *Store) CreateMailbox(ctx context.Context, acct mail.AccountID, in mail.
 func mailboxExists() error { return mail.NewError(mail.CodeExists, "mailbox already exists") }
 
 // nextValidity hands out a UIDVALIDITY that is greater than every one that a mailbox of the account had, deleted ones
-// included: the greatest is kept in the user's document.
-func (s *Store) nextValidity(ctx context.Context, acct mail.AccountID, l *listing) (mail.UIDValidity, error) {
+// included: the greatest is kept in the user's document. It also returns what stands there of the mailbox's path, nil when
+// that is not subscribed.
+func (s *Store) nextValidity(ctx context.Context, acct mail.AccountID, l *listing, path string) (mail.UIDValidity, *subscribedName, error) {
 	const member = memberMallard + "." + keyValidity
 	for range maxAttempts {
 		doc, err := s.userDoc(ctx, bson.E{Key: "_id", Value: oid(acct)})
 		if err != nil {
-			return 0, err
+			return 0, nil, err
 		}
 		last := doc.Lookup(memberMallard, keyValidity)
 		next := max(mail.UIDValidity(integer(last))+1, l.validity+1, mail.UIDValidity(s.o.Now().Unix()))
@@ -119,13 +123,13 @@ func (s *Store) nextValidity(ctx context.Context, acct mail.AccountID, l *listin
 			return err
 		})
 		if err != nil {
-			return 0, readError("take a UIDVALIDITY", err)
+			return 0, nil, readError("take a UIDVALIDITY", err)
 		}
 		if matched == 1 {
-			return next, nil
+			return next, namesOf(doc).find(path), nil
 		}
 	}
-	return 0, mail.NewError(mail.CodeConflict, "the account is changed by many at a time")
+	return 0, nil, mail.NewError(mail.CodeConflict, "the account is changed by many at a time")
 }
 
 func (s *Store) insertMailbox(ctx context.Context, acct mail.AccountID, b *mail.Mailbox) error {
@@ -299,38 +303,65 @@ func mailboxChange(doc bson.Raw, before, after *mail.Mailbox) (*docChange, error
 
 // DeleteMailbox removes a mailbox. It is gone with its document. Its messages are marked as expired, as WildDuck does it,
 // and then expired at once; what an interruption leaves is done by the next run of the expiry job.
-func (s *Store) DeleteMailbox(ctx context.Context, acct mail.AccountID, id mail.MailboxID) error {
+func (s *Store) DeleteMailbox(ctx context.Context, acct mail.AccountID, id mail.MailboxID, names int) error {
 	done, err := s.enter(ctx, "DeleteMailbox")
 	if err != nil {
 		return err
 	}
 	defer done()
-	doc, err := s.mailboxDoc(ctx, acct, id)
+	doc, err := s.removeMailbox(ctx, acct, id, names)
 	if err != nil {
 		return err
 	}
 	ctx = context.WithoutCancel(ctx)
-	var deleted int64
-	lost := false
-	err = s.again(ctx, func(ctx context.Context) error {
-		res, err := s.mailboxes().DeleteOne(ctx, boxFilter(acct, id))
-		if err != nil {
-			lost = true
-			return err
-		}
-		deleted = res.DeletedCount
-		return nil
-	})
-	if err != nil {
-		return writeError("delete the mailbox", err)
-	}
-	if deleted == 0 && !lost {
-		return noMailbox("no such mailbox")
-	}
 	s.log(ctx, mailboxRow(acct, id, store.JournalDelete, "", mail.ModSeq(integer(doc.Lookup("modifyIndex")))))
 	s.tracks.forget(oid(id))
 	s.owned.forget(id)
 	return s.emptyDeleted(ctx, acct, id)
+}
+
+// removeMailbox removes the document of a mailbox and returns what it was. Its name is subscribed before, or that is ended;
+// so nothing is removed that somebody has subscribed, unsubscribed or renamed meanwhile.
+func (s *Store) removeMailbox(ctx context.Context, acct mail.AccountID, id mail.MailboxID, names int) (bson.Raw, error) {
+	lost := false
+	var doc bson.Raw
+	var left *subscribedName
+	for range maxAttempts {
+		now, err := s.mailboxDoc(ctx, acct, id)
+		if err != nil && mail.CodeOf(err) == mail.CodeNoMailbox && lost {
+			return doc, nil // an attempt of which the answer was lost
+		}
+		if err != nil {
+			return nil, err
+		}
+		doc = now
+		ctx := context.WithoutCancel(ctx)
+		before := left
+		if left, err = s.leaveName(ctx, acct, doc, names); err != nil {
+			return nil, err
+		}
+		if before != nil && (left == nil || left.Path != before.Path) {
+			s.releaseNames(ctx, acct, before) // of the path that it had before
+		}
+		var deleted int64
+		filter := append(guard(doc, []string{"path", "subscribed"}), bson.E{Key: "user", Value: oid(acct)})
+		err = s.again(ctx, func(ctx context.Context) error {
+			res, err := s.mailboxes().DeleteOne(ctx, filter)
+			if err != nil {
+				lost = true
+				return err
+			}
+			deleted = res.DeletedCount
+			return nil
+		})
+		if err != nil {
+			return nil, writeError("delete the mailbox", err)
+		}
+		if deleted > 0 {
+			return doc, nil
+		}
+	}
+	return nil, mail.NewError(mail.CodeConflict, "the mailbox is changed by many at a time")
 }
 
 // deletedMailbox is how long ago the messages of a deleted mailbox expired, by the mark that they get.

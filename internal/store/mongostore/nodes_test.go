@@ -663,7 +663,7 @@ func TestRenameOfADeadNode(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	plan, err := s.planRename(t.Context(), c.acct, l, []store.Rename{{ID: c.boxes[1], Path: "b"}, {ID: c.boxes[2], Path: "a"}})
+	plan, err := s.planRename(t.Context(), c.acct, l, []renameMove{{ID: oid(c.boxes[1]), Path: "b"}, {ID: oid(c.boxes[2]), Path: "a"}})
 	if err != nil || plan == nil {
 		t.Fatal(plan, err)
 	}

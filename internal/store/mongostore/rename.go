@@ -43,6 +43,8 @@ type renamePlan struct {
 type renameMove struct {
 	ID   bson.ObjectID `bson:"id"`
 	Path string        `bson:"path"`
+	// Subscribed says that the path was subscribed without a mailbox: so this one is.
+	Subscribed bool `bson:"subscribed,omitempty"`
 }
 
 // listing are the mailboxes of an account at one moment.
@@ -134,7 +136,7 @@ func (s *Store) readListing(ctx context.Context, acct mail.AccountID) (*listing,
 	if l.plan != nil {
 		for _, m := range l.plan.Moves {
 			if b := l.byID(mail.MailboxID(m.ID)); b != nil {
-				b.Path = m.Path
+				b.Path, b.Subscribed = m.Path, b.Subscribed || m.Subscribed
 			}
 		}
 	}
@@ -166,18 +168,41 @@ func (s *Store) RenameMailboxes(ctx context.Context, acct mail.AccountID, rename
 			}
 			continue
 		}
-		if len(renames) == 1 {
-			return s.renameOne(ctx, acct, renames[0])
-		}
-		plan, err := s.planRename(ctx, acct, l, renames)
+		names, err := s.names(ctx, acct)
 		if err != nil {
 			return err
 		}
-		if plan != nil {
-			return s.carryOut(ctx, acct, plan)
+		if done, err := s.renameAll(ctx, acct, l, renames, names); done || err != nil {
+			return err
 		}
 	}
 	return mail.NewError(mail.CodeConflict, "the mailboxes are renamed by many at a time")
+}
+
+// renameAll renames mailboxes. It returns false when another plan is there.
+func (s *Store) renameAll(ctx context.Context, acct mail.AccountID, l *listing, renames []store.Rename, all *subscribedNames) (bool, error) {
+	var names []*subscribedName // of paths that a mailbox has now, and what is left of others that one had before
+	moves := make([]renameMove, len(renames))
+	for i, r := range renames {
+		name := all.find(r.Path)
+		moves[i] = renameMove{ID: oid(r.ID), Path: r.Path, Subscribed: name != nil && l.byPath(r.Path) == nil}
+		names = append(names, name, all.find(l.byID(r.ID).Path))
+	}
+	if len(moves) == 1 {
+		if err := s.renameOne(ctx, acct, moves[0]); err != nil {
+			return false, err
+		}
+	} else {
+		plan, err := s.planRename(ctx, acct, l, moves)
+		if plan == nil || err != nil {
+			return false, err
+		}
+		if err := s.carryOut(ctx, acct, plan); err != nil {
+			return false, err
+		}
+	}
+	s.releaseNames(ctx, acct, names...)
+	return true, nil
 }
 
 // checkRenames reports why renames cannot be done.
@@ -203,10 +228,14 @@ func (l *listing) checkRenames(renames []store.Rename) error {
 	return nil
 }
 
-func (s *Store) renameOne(ctx context.Context, acct mail.AccountID, r store.Rename) error {
+func (s *Store) renameOne(ctx context.Context, acct mail.AccountID, m renameMove) error {
+	set := bson.D{{Key: "path", Value: m.Path}}
+	if m.Subscribed {
+		set = append(set, bson.E{Key: "subscribed", Value: true})
+	}
 	var matched int64
 	err := s.again(ctx, func(ctx context.Context) error {
-		res, err := s.mailboxes().UpdateOne(ctx, boxFilter(acct, r.ID), bson.D{{Key: "$set", Value: bson.D{{Key: "path", Value: r.Path}}}})
+		res, err := s.mailboxes().UpdateOne(ctx, boxFilter(acct, mail.MailboxID(m.ID)), bson.D{{Key: "$set", Value: set}})
 		if err == nil {
 			matched = res.MatchedCount
 		}
@@ -220,17 +249,14 @@ func (s *Store) renameOne(ctx context.Context, acct mail.AccountID, r store.Rena
 	case matched == 0:
 		return noMailbox("no such mailbox")
 	}
-	s.logRenames(ctx, acct, []renameMove{{ID: oid(r.ID), Path: r.Path}})
+	s.logRenames(ctx, acct, []renameMove{m})
 	return nil
 }
 
 // planRename writes the plan of a rename, which makes it happen. It returns nil when another plan is there.
-func (s *Store) planRename(ctx context.Context, acct mail.AccountID, l *listing, renames []store.Rename) (*renamePlan, error) {
+func (s *Store) planRename(ctx context.Context, acct mail.AccountID, l *listing, moves []renameMove) (*renamePlan, error) {
 	inbox := l.anchor()
-	plan := &renamePlan{Op: bson.ObjectID(newID[mail.MailboxID](s)), At: time.Now()}
-	for _, r := range renames {
-		plan.Moves = append(plan.Moves, renameMove{ID: oid(r.ID), Path: r.Path})
-	}
+	plan := &renamePlan{Op: bson.ObjectID(newID[mail.MailboxID](s)), At: time.Now(), Moves: moves}
 	const member = memberMallard + "." + keyPlan
 	free := append(boxFilter(acct, inbox), bson.E{Key: member, Value: bson.D{{Key: "$exists", Value: false}}})
 	var matched int64
@@ -302,8 +328,9 @@ func hasPlan(docs []bson.Raw, op bson.ObjectID) bool {
 
 // renameStep is one change of a document's path.
 type renameStep struct {
-	doc  bson.Raw
-	path string
+	doc        bson.Raw
+	path       string
+	subscribed bool
 }
 
 // left are the next steps of a plan: those to paths that are free; one to a path on the way where each waits for another.
@@ -325,11 +352,11 @@ func (p *renamePlan) left(docs []bson.Raw) (steps []renameStep) {
 			continue
 		}
 		if !at[m.Path] {
-			steps = append(steps, renameStep{doc, m.Path})
+			steps = append(steps, renameStep{doc, m.Path, m.Subscribed})
 			continue
 		}
 		if stuck == nil {
-			stuck = &renameStep{doc, m.Path + " (" + p.Op.Hex() + ")"}
+			stuck = &renameStep{doc, m.Path + " (" + p.Op.Hex() + ")", m.Subscribed}
 		}
 	}
 	if len(steps) == 0 && stuck != nil {
@@ -347,10 +374,12 @@ func (s *Store) renameStep(ctx context.Context, acct mail.AccountID, step rename
 	} else {
 		filter = append(filter, bson.E{Key: member, Value: bson.D{{Key: "$exists", Value: false}}})
 	}
+	set := bson.D{{Key: "path", Value: step.path}, {Key: member, Value: stored(time.Now())}}
+	if step.subscribed {
+		set = append(set, bson.E{Key: "subscribed", Value: true})
+	}
 	err := s.again(ctx, func(ctx context.Context) error {
-		_, err := s.mailboxes().UpdateOne(ctx, append(filter, bson.E{Key: "user", Value: oid(acct)}), bson.D{{Key: "$set", Value: bson.D{
-			{Key: "path", Value: step.path}, {Key: member, Value: stored(time.Now())},
-		}}})
+		_, err := s.mailboxes().UpdateOne(ctx, append(filter, bson.E{Key: "user", Value: oid(acct)}), bson.D{{Key: "$set", Value: set}})
 		return err
 	})
 	if mongo.IsDuplicateKeyError(err) {

@@ -49,11 +49,14 @@ func (s *Store) RestoreMailbox(ctx context.Context, acct mail.AccountID, m mail.
 		return writeError("restore the mailbox", err)
 	}
 	s.tracks.forget(oid(m.ID))
-	return writeAgain("note the UIDVALIDITY", func() error {
+	if err := writeAgain("note the UIDVALIDITY", func() error {
 		_, err := s.users().UpdateOne(ctx, bson.D{{Key: "_id", Value: oid(acct)}},
 			bson.D{{Key: "$max", Value: bson.D{{Key: memberMallard + "." + keyValidity, Value: numberOf(int64(m.UIDValidity))}}}})
 		return err
-	})
+	}); err != nil {
+		return err
+	}
+	return s.removePath(ctx, acct, m.Path)
 }
 
 // restoredMailbox is the update that makes a mailbox what it is to be.

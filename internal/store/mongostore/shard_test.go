@@ -276,7 +276,7 @@ func session(t *testing.T, s store.Store) {
 	must(t, err)
 	look(t, s, a.ID, inbox.ID)
 	must(t, s.RenameMailboxes(ctx, a.ID, []store.Rename{{ID: other.ID, Path: "another"}}))
-	must(t, s.DeleteMailbox(ctx, a.ID, other.ID))
+	must(t, s.DeleteMailbox(ctx, a.ID, other.ID, 0))
 }
 
 // look reads what there is about an account and a mailbox beside its messages.

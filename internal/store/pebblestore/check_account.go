@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"unicode/utf8"
 
 	"mallard/internal/mail"
 )
@@ -131,12 +132,26 @@ func (a *accountCheck) run() error {
 	if a.used != a.head.used {
 		a.problem(a.where, "it uses %d octets, %d are counted", a.used, a.head.used)
 	}
-	for _, step := range []func() error{a.leaving, a.sharing, a.conversations, a.documents, a.texts, a.signatures, a.journal, a.threads} {
+	for _, step := range []func() error{a.names, a.leaving, a.sharing, a.conversations, a.documents, a.texts, a.signatures, a.journal, a.threads} {
 		if err := step(); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// names checks the paths that are subscribed without a mailbox.
+func (a *accountCheck) names() error {
+	return a.each(a.where, accountKey(tabSubscribed, a.id), func(key, value []byte) error {
+		path := string(key[ownedSize:])
+		if path == "" || !utf8.ValidString(path) || len(value) > 0 {
+			a.problem(a.where, "the row of a subscribed path makes no sense: %q with %d octets", path, len(value))
+		}
+		if a.paths[path] {
+			a.problem(a.where, "%q is subscribed as a path without a mailbox, but there is one", path)
+		}
+		return nil
+	})
 }
 
 // leaving counts the messages of mailboxes that are being removed: they still use

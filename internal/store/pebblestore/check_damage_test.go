@@ -33,6 +33,7 @@ func everything(t *testing.T) *rig {
 	r.must(err)
 	r.must(r.s.SetDomainAlias(r.ctx, "alias.test", "example.com"))
 	r.must(r.s.PutRecord(r.ctx, "token", "abc", []byte(`{"a":1}`)))
+	r.must(r.s.Subscribe(r.ctx, r.acct, "not there", true, 100))
 	for _, m := range []testMail{
 		newMessage("plain", "short"), newMessage("text", strings.Repeat("text ", 2000), randomBytes(5000, 2)),
 		newMessage("both", strings.Repeat("more ", 2000), randomBytes(200<<10, 3), randomBytes(5000, 2)), newMessage("gone", "x"),
@@ -102,6 +103,7 @@ func uncheckable() map[byte]unchecked {
 		tabRecord:      {"nothing depends on it", "it may be anything", "it may be anything"},
 		tabGarbage:     {altered: "it may be of either kind", added: "notes may outlive content"},
 		tabAccountHead: {altered: "a reservation may have any size; when the journal was trimmed is known nowhere else", added: "there is one key"},
+		tabSubscribed:  {removed: "nothing depends on it", added: "it may be any path"},
 		tabMailbox:     {altered: "subscription, use, retention and date stand nowhere else"},
 		tabMailboxHead: {altered: "a reservation may have any size"},
 		tabHot:         {altered: "\\Answered, \\Flagged and \\Draft are not counted"},

@@ -51,7 +51,7 @@ const (
 	// storeTables are the tables of the whole store, accountTables those of an account,
 	// and boxTables those of them whose keys go on with a mailbox.
 	storeTables   = "EAUDVZKcCgGu"
-	accountTables = "BWMHmxitjhndbsr"
+	accountTables = "BWNMHmxitjhndbsr"
 	boxTables     = "Hmxit"
 )
 

@@ -26,6 +26,7 @@ type golden struct {
 	Records   map[string]string
 	Aliases   map[string]string
 	Addresses []string
+	Names     []string `json:",omitempty"` // that are subscribed without a mailbox
 }
 
 type goldenBox struct {
@@ -84,6 +85,8 @@ func (r *rig) describe() golden {
 	for _, x := range page.Addresses {
 		g.Addresses = append(g.Addresses, x.Address)
 	}
+	_, g.Names, err = r.s.Subscriptions(r.ctx, r.acct)
+	r.must(err)
 	return g
 }
 
@@ -102,6 +105,10 @@ func makeGolden(t *testing.T, dir string) {
 	r.must(err)
 	r.must(r.s.SetDomainAlias(r.ctx, "alias.test", "example.com"))
 	r.must(r.s.PutRecord(r.ctx, "token", "abc", []byte("value")))
+	b, err := r.s.CreateMailbox(r.ctx, r.acct, mail.Mailbox{Path: "Größe/gone", Subscribed: true}, 0)
+	r.must(err)
+	r.must(r.s.DeleteMailbox(r.ctx, r.acct, b.ID, 100))
+	r.must(r.s.Subscribe(r.ctx, r.acct, "Größe", true, 100))
 	for i, m := range []testMail{
 		newMessage("inline", "short"), newMessage("own", strings.Repeat("a longer text ", 600)),
 		newMessage("row", "x", randomBytes(5000, 1)), newMessage("file", "x", randomBytes(140_000, 2)),

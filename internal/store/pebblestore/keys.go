@@ -32,6 +32,7 @@ const (
 const (
 	tabAccountHead = 'B' // -> accountHead
 	tabAccountAddr = 'W' // view -> nothing
+	tabSubscribed  = 'N' // path without a mailbox -> nothing
 	tabMailbox     = 'M' // mailbox -> profile
 	tabMailboxHead = 'H' // mailbox -> mailboxHead
 	tabHot         = 'm' // mailbox, uid -> hot

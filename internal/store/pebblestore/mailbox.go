@@ -48,6 +48,11 @@ func (s *Store) CreateMailbox(ctx context.Context, acct mail.AccountID, in mail.
 	if maxMailboxes > 0 && len(old.sorted) >= maxMailboxes {
 		return nil, mail.NewError(mail.CodeLimit, "there are too many mailboxes")
 	}
+	named, err := c.takeName(in.Path)
+	if err != nil {
+		return nil, err
+	}
+	in.Subscribed = in.Subscribed || named
 	b := s.newMailbox(&in, c.head.nextValidity(c.now), c.seq, c.now)
 	c.boxes = append(c.boxes, b)
 	c.set = newBoxSet(append(slices.Clone(old.sorted), boxEntry{in.Path, b.mailbox}))
@@ -76,14 +81,20 @@ func (s *Store) boxes(ctx context.Context, acct mail.AccountID, f func(*boxSet) 
 func (s *Store) ListMailboxes(ctx context.Context, acct mail.AccountID) ([]*mail.Mailbox, error) {
 	var out []*mail.Mailbox
 	err := s.boxes(ctx, acct, func(set *boxSet) error {
-		out = make([]*mail.Mailbox, len(set.sorted))
-		for i, e := range set.sorted {
-			out[i] = e.box.view()
-			out[i].Path = e.path // of the same moment as the others
-		}
+		out = set.views()
 		return nil
 	})
 	return out, err
+}
+
+// views gives the mailboxes as the contract shows them.
+func (s *boxSet) views() []*mail.Mailbox {
+	out := make([]*mail.Mailbox, len(s.sorted))
+	for i, e := range s.sorted {
+		out[i] = e.box.view()
+		out[i].Path = e.path // of the same moment as the others
+	}
+	return out
 }
 
 // Mailbox implements store.Mailboxes.
@@ -183,8 +194,12 @@ func (s *Store) RenameMailboxes(ctx context.Context, acct mail.AccountID, rename
 		if err != nil {
 			return err
 		}
+		named, err := c.takeName(r.Path)
+		if err != nil {
+			return err
+		}
 		p := *b.current()
-		p.path = r.Path
+		p.path, p.subscribed = r.Path, p.subscribed || named
 		b.profile = &p
 		c.noteMailbox(cmdRename, r.ID, r.Path)
 	}
@@ -210,7 +225,7 @@ func (s *Store) RenameMailboxes(ctx context.Context, acct mail.AccountID, rename
 
 // DeleteMailbox implements store.Mailboxes. The mailbox is gone at once; its rows
 // are removed in the background, which a row of tabDeletion ensures.
-func (s *Store) DeleteMailbox(ctx context.Context, acct mail.AccountID, id mail.MailboxID) error {
+func (s *Store) DeleteMailbox(ctx context.Context, acct mail.AccountID, id mail.MailboxID, names int) error {
 	if err := s.enter(ctx); err != nil {
 		return err
 	}
@@ -223,6 +238,11 @@ func (s *Store) DeleteMailbox(ctx context.Context, acct mail.AccountID, id mail.
 	b, err := c.box(id)
 	if err != nil {
 		return err
+	}
+	if p := b.current(); p.subscribed {
+		if err := c.leaveName(p.path, names); err != nil {
+			return err
+		}
 	}
 	b.deleted = true
 	c.head.used -= b.head.size

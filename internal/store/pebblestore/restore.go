@@ -158,6 +158,9 @@ func (s *Store) RestoreMailbox(ctx context.Context, acct mail.AccountID, in mail
 	if err != nil {
 		return err
 	}
+	if _, err := c.takeName(in.Path); err != nil {
+		return err
+	}
 	p := *b.current()
 	p.path, p.use, p.subscribed, p.hidden, p.encrypt = in.Path, in.SpecialUse, in.Subscribed, in.Hidden, in.Encrypt
 	p.retention, p.uidValidity, p.created = in.Retention, in.UIDValidity, millis(in.Created)

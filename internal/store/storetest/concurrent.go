@@ -29,6 +29,8 @@ func concurrentCases() []caseFunc {
 		{"SharedContent", concurrentSharedContent},
 		{"ReadersAndExpunge", concurrentReaders},
 		{"Rename", concurrentRename},
+		{"Subscriptions", concurrentSubscriptions},
+		{"Subscribed", concurrentListing},
 	}
 }
 

@@ -209,7 +209,7 @@ func copyOriginalGoes(f *fixture) {
 	}
 	_, err = f.s.Expunge(f.ctx, f.acct, src.ID, ranges(1, 2), false)
 	f.must(err)
-	f.must(f.s.DeleteMailbox(f.ctx, f.acct, src.ID))
+	f.must(f.s.DeleteMailbox(f.ctx, f.acct, src.ID, 0))
 	f.maintain()
 	for u, w := range want {
 		if got := f.content(dst.ID, u); string(got) != string(w) {

@@ -21,7 +21,14 @@ type state struct {
 	Accounts  []*mail.Account
 	Addresses []*mail.Address
 	Mailboxes []boxState
+	Names     []nameState
 	Journal   []store.JournalEntry
+}
+
+// nameState is a path that is subscribed without a mailbox.
+type nameState struct {
+	Account mail.AccountID
+	Path    string
 }
 
 // boxState is a mailbox with its messages.
@@ -88,11 +95,35 @@ func (st *state) addAccount(ctx context.Context, s store.Store, a *mail.Account,
 	if used != a.StorageUsed {
 		return fmt.Errorf("StorageUsed is %d, the mailboxes hold %d octets", a.StorageUsed, used)
 	}
+	if err := st.addNames(ctx, s, a.ID, boxes); err != nil {
+		return err
+	}
 	journal, err := s.ReadJournal(ctx, a.ID, mail.JournalID{}, 1<<20)
 	if err != nil {
 		return fmt.Errorf("read journal: %w", err)
 	}
 	st.Journal = append(st.Journal, journal...)
+	return nil
+}
+
+// addNames reads the paths that are subscribed without a mailbox.
+func (st *state) addNames(ctx context.Context, s store.Store, acct mail.AccountID, listed []*mail.Mailbox) error {
+	boxes, names, err := s.Subscriptions(ctx, acct)
+	if err != nil {
+		return fmt.Errorf("list subscriptions: %w", err)
+	}
+	if !reflect.DeepEqual(boxes, listed) {
+		return fmt.Errorf("with subscriptions the mailboxes are not those that are listed:\n%s", cmp.Diff(listed, boxes))
+	}
+	if !slices.IsSorted(names) {
+		return fmt.Errorf("the subscribed names %q are not in order", names)
+	}
+	for _, n := range names {
+		if slices.ContainsFunc(boxes, func(b *mail.Mailbox) bool { return b.Path == n }) {
+			return fmt.Errorf("%q is subscribed without a mailbox, and there is one", n)
+		}
+		st.Names = append(st.Names, nameState{acct, n})
+	}
 	return nil
 }
 
@@ -198,6 +229,7 @@ type shape struct {
 	Accounts  []string
 	Addresses []string
 	Mailboxes []boxShape
+	Names     []string
 }
 
 type boxShape struct {
@@ -230,6 +262,11 @@ func (st *state) shape(acct mail.AccountID) *shape {
 	slices.Sort(sh.Accounts)
 	for _, a := range st.Addresses {
 		sh.Addresses = append(sh.Addresses, fmt.Sprintf("%s %s %v %q", a.Address, a.View, a.Account == acct, a.Tags))
+	}
+	for _, n := range st.Names {
+		if n.Account == acct {
+			sh.Names = append(sh.Names, n.Path)
+		}
 	}
 	threads := make(map[mail.ThreadID]int)
 	for _, b := range st.Mailboxes {

@@ -119,7 +119,7 @@ func expungeDeletedMailboxBody(f *fixture) {
 	want := f.content(box.ID, a.UID)
 	b, err := f.s.Open(f.ctx, f.acct, box.ID, a.UID)
 	f.must(err)
-	f.must(f.s.DeleteMailbox(f.ctx, f.acct, box.ID))
+	f.must(f.s.DeleteMailbox(f.ctx, f.acct, box.ID, 0))
 	f.maintain()
 	f.sameBodies([]store.Body{b}, [][]byte{want})
 }

@@ -366,7 +366,7 @@ func fetchBreak(f *fixture) {
 			f.Errorf("%d rows, want 10", n)
 		}
 	}
-	f.must(f.s.DeleteMailbox(f.ctx, f.acct, f.path("Trash").ID)) // nothing is locked
+	f.must(f.s.DeleteMailbox(f.ctx, f.acct, f.path("Trash").ID, 0)) // nothing is locked
 }
 
 // Messages that go away during a loop may be missing; each row that comes is whole.

@@ -128,7 +128,7 @@ func journalEntries(f *fixture) {
 	f.sameEntries("rename", f.news(&last), store.JournalEntry{Command: store.JournalRename, Mailbox: box.ID, Path: "c"})
 	f.fill(box.ID, 1)
 	f.news(&last)
-	f.must(f.s.DeleteMailbox(f.ctx, f.acct, box.ID))
+	f.must(f.s.DeleteMailbox(f.ctx, f.acct, box.ID, 0))
 	f.sameEntries("delete", f.news(&last), store.JournalEntry{Command: store.JournalDelete, Mailbox: box.ID})
 }
 

@@ -210,6 +210,9 @@ func paths() *rapid.Generator[string] {
 // otherPaths are those that come and go.
 func otherPaths() *rapid.Generator[string] { return rapid.SampledFrom([]string{"a", "b", "a/c", "d"}) }
 
+// names are limits of the octets of paths that are subscribed without a mailbox.
+func names() *rapid.Generator[int] { return rapid.SampledFrom([]int{0, 2, 4, 1000, 1000}) }
+
 func places() *rapid.Generator[[]int] { return rapid.SliceOfN(rapid.IntRange(0, 15), 1, 6) }
 
 func randomFlags() *rapid.Generator[mail.Flags] {
@@ -297,9 +300,9 @@ func (m *machine) flags(rt *rapid.T) {
 
 // mailboxes creates, renames, changes or deletes one.
 func (m *machine) mailboxes(rt *rapid.T) {
-	switch rapid.SampledFrom([]string{"create", "create", "rename", "swap", "update", "delete"}).Draw(rt, "what") {
+	switch rapid.SampledFrom([]string{"create", "create", "rename", "swap", "update", "delete", "subscribe", "subscribe"}).Draw(rt, "what") {
 	case "create":
-		m.do(opCreate(otherPaths().Draw(rt, "path"), rapid.IntRange(0, 5).Draw(rt, "limit")))
+		m.do(opCreateSubscribed(otherPaths().Draw(rt, "path"), rapid.Bool().Draw(rt, "subscribed"), rapid.IntRange(0, 5).Draw(rt, "limit")))
 	case "rename":
 		m.do(opRename(otherPaths().Draw(rt, "from"), otherPaths().Draw(rt, "to")))
 	case "swap":
@@ -310,7 +313,9 @@ func (m *machine) mailboxes(rt *rapid.T) {
 		use := rapid.SampledFrom([]mail.SpecialUse{"", mail.UseSent}).Draw(rt, "use")
 		m.do(opUpdateMailbox(paths().Draw(rt, "path"), use, rapid.Bool().Draw(rt, "subscribed")))
 	case "delete":
-		m.do(opDelete(otherPaths().Draw(rt, "path")))
+		m.do(opDelete(otherPaths().Draw(rt, "path"), names().Draw(rt, "names")))
+	case "subscribe":
+		m.do(opSubscribe(otherPaths().Draw(rt, "path"), rapid.Bool().Draw(rt, "on"), names().Draw(rt, "names")))
 	}
 }
 

@@ -71,7 +71,7 @@ func mailboxCreateLimit(f *fixture) {
 	f.must(create("three", 3))
 	f.wants("a fourth of three", create("four", 3), mail.CodeLimit)
 	f.must(create("four", 4))
-	f.must(f.s.DeleteMailbox(f.ctx, f.acct, f.path("three").ID))
+	f.must(f.s.DeleteMailbox(f.ctx, f.acct, f.path("three").ID, 0))
 	f.must(create("five", 4))
 	f.wants("beyond again", create("six", 4), mail.CodeLimit)
 }
@@ -86,7 +86,7 @@ func mailboxUIDValidity(f *fixture) {
 			f.Fatalf("mailbox %d has UIDVALIDITY %d, an earlier one %d", i, b.UIDValidity, highest)
 		}
 		highest = b.UIDValidity
-		f.must(f.s.DeleteMailbox(f.ctx, f.acct, b.ID))
+		f.must(f.s.DeleteMailbox(f.ctx, f.acct, b.ID, 0))
 	}
 	other := f.mailbox("other")
 	if other.UIDValidity <= highest {
@@ -132,7 +132,7 @@ func mailboxCounters(f *fixture) {
 	a := f.append(f.inbox, note(1), store.Append{Flags: f.flags(`\Seen`)})
 	b := f.append(f.inbox, note(2), store.Append{Flags: f.flags(`\Deleted`, "work")})
 	c := f.append(f.path("Trash").ID, note(3), store.Append{Flags: f.flags(`\Seen`, `\Deleted`)})
-	f.must(f.s.DeleteMailbox(f.ctx, f.acct, gone.ID))
+	f.must(f.s.DeleteMailbox(f.ctx, f.acct, gone.ID, 0))
 	trash := f.path("Trash").ID
 	for _, tc := range []struct {
 		name string
@@ -289,8 +289,8 @@ func mailboxDelete(f *fixture) {
 	f.fill(b.ID, 2)
 	kept := f.fill(child.ID, 1)[0]
 	used := f.used()
-	f.must(f.s.DeleteMailbox(f.ctx, f.acct, b.ID))
-	f.wants("delete again", f.s.DeleteMailbox(f.ctx, f.acct, b.ID), mail.CodeNoMailbox)
+	f.must(f.s.DeleteMailbox(f.ctx, f.acct, b.ID, 0))
+	f.wants("delete again", f.s.DeleteMailbox(f.ctx, f.acct, b.ID, 0), mail.CodeNoMailbox)
 	f.paths("INBOX", "Trash", "gone/child")
 	if got := f.used(); got != kept.Size || got >= used {
 		f.Errorf("StorageUsed is %d, want %d", got, kept.Size)
@@ -334,7 +334,7 @@ func (f *fixture) missing(id mail.MailboxID) {
 			return err
 		},
 		"Changes":         func() error { _, err := f.s.Changes(f.ctx, f.acct, id, 0); return err },
-		"DeleteMailbox":   func() error { return f.s.DeleteMailbox(f.ctx, f.acct, id) },
+		"DeleteMailbox":   func() error { return f.s.DeleteMailbox(f.ctx, f.acct, id, 0) },
 		"RenameMailboxes": func() error { return f.s.RenameMailboxes(f.ctx, f.acct, []store.Rename{{ID: id, Path: "p"}}) },
 	} {
 		f.wants(name, run(), mail.CodeNoMailbox)

@@ -115,6 +115,11 @@ func (r *replica) copyAll() {
 		for _, b := range boxes {
 			r.mailbox(a.ID, b)
 		}
+		_, names, err := r.s.Subscriptions(r.ctx, a.ID)
+		r.must(err)
+		for _, n := range names {
+			r.must(r.to.Subscribe(r.ctx, a.ID, n, true, 100))
+		}
 	}
 }
 
@@ -150,6 +155,8 @@ func (f *fixture) lively() (trash, junk mail.MailboxID) {
 	f.expunge(f.inbox, u[0], u[6])
 	f.update(f.inbox, store.FlagUpdate{UIDs: mail.OneUID(u[1]), Flags: f.flags(`\Deleted`, "Late")})
 	f.mailbox("empty/below")
+	f.must(f.s.Subscribe(f.ctx, f.acct, "not there", true, 100))
+	f.must(f.s.Subscribe(f.ctx, f.acct, "empty", true, 100))
 	return trash, junk
 }
 

@@ -332,6 +332,7 @@ func reopenEverything(f *fixture) {
 	f.must(err)
 	f.must(f.s.PutRecord(f.ctx, "k", "v", []byte("x")))
 	f.must(f.s.SetDomainAlias(f.ctx, "a.example", "b.example"))
+	f.must(f.s.Subscribe(f.ctx, f.acct, "not there", true, 100))
 	before, err := dump(f.ctx, f.s)
 	f.must(err)
 	for range 2 {
@@ -358,7 +359,7 @@ func reopenOnlyGrow(f *fixture) {
 	for i := range 4 {
 		a := f.append(f.inbox, note(i), store.Append{})
 		b := f.mailbox("again")
-		f.must(f.s.DeleteMailbox(f.ctx, f.acct, b.ID))
+		f.must(f.s.DeleteMailbox(f.ctx, f.acct, b.ID, 0))
 		now, err := f.s.JournalHead(f.ctx, f.acct)
 		f.must(err)
 		if a.UID <= uid || a.ModSeq <= ms || b.UIDValidity <= validity || slices.Compare(now[:], head[:]) <= 0 && !f.engine.Gaps {

@@ -107,6 +107,7 @@ func groups() []group {
 		{"Accounts", accountCases()},
 		{"Addresses", addressCases()},
 		{"Mailboxes", mailboxCases()},
+		{"Subscriptions", subscriptionCases()},
 		{"Append", appendCases()},
 		{"Fetch", fetchCases()},
 		{"Flags", flagCases()},

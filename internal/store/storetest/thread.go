@@ -102,7 +102,7 @@ func threadMembers(f *fixture) {
 	f.update(f.inbox, store.FlagUpdate{UIDs: mail.AllUIDs(), Flags: f.flags(`\Seen`)})
 	f.reopen()
 	wants("expunged", at(f.inbox, b.UID), at(other.ID, copied.To[1]), at(other.ID, moved.To[0]))
-	f.must(f.s.DeleteMailbox(f.ctx, f.acct, other.ID))
+	f.must(f.s.DeleteMailbox(f.ctx, f.acct, other.ID, 0))
 	wants("mailbox deleted", at(f.inbox, b.UID))
 	f.maintain()
 	wants("and gone", at(f.inbox, b.UID))

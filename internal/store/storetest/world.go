@@ -305,9 +305,11 @@ func opExpunge(path string, at []int, onlyDeleted bool) op {
 	}}
 }
 
-func opCreate(path string, limit int) op {
-	return op{name: "create " + path, run: func(w *world) outcome {
-		b, err := w.s.CreateMailbox(w.ctx, w.acct, mail.Mailbox{Path: path, Subscribed: true}, limit)
+func opCreate(path string, limit int) op { return opCreateSubscribed(path, true, limit) }
+
+func opCreateSubscribed(path string, subscribed bool, limit int) op {
+	return op{name: fmt.Sprintf("create %s, subscribed %v", path, subscribed), run: func(w *world) outcome {
+		b, err := w.s.CreateMailbox(w.ctx, w.acct, mail.Mailbox{Path: path, Subscribed: subscribed}, limit)
 		if err != nil {
 			return outcome{err: err}
 		}
@@ -319,13 +321,14 @@ func opCreate(path string, limit int) op {
 	}}
 }
 
-func opDelete(path string) op {
-	return op{name: "delete " + path, run: func(w *world) outcome {
+// opDelete deletes a mailbox; names is that of DeleteMailbox.
+func opDelete(path string, names int) op {
+	return op{name: fmt.Sprintf("delete %s, names %d", path, names), run: func(w *world) outcome {
 		id, err := w.box(path)
 		if err != nil {
 			return outcome{err: err}
 		}
-		return did(w.s.DeleteMailbox(w.ctx, w.acct, id), "deleted")
+		return did(w.s.DeleteMailbox(w.ctx, w.acct, id, names), "deleted")
 	}}
 }
 
@@ -355,6 +358,12 @@ func opUpdateMailbox(path string, use mail.SpecialUse, subscribed bool) op {
 			return nil
 		})
 		return did(err, "updated")
+	}}
+}
+
+func opSubscribe(path string, on bool, names int) op {
+	return op{name: fmt.Sprintf("subscribe %s %v, names %d", path, on, names), run: func(w *world) outcome {
+		return did(w.s.Subscribe(w.ctx, w.acct, path, on, names), "subscribed")
 	}}
 }
 
