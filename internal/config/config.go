@@ -22,6 +22,7 @@ type Config struct {
 	MaxRecipients   int64    `toml:"maxRecipients" range:"0..1099511627776" doc:"default of the recipients that a user may send to in a day, as the API tells it; 0: 2000"`
 	MaxForwards     int64    `toml:"maxForwards" range:"0..1099511627776" doc:"default of the messages that are forwarded for a user in a day, as the API tells it; 0: 2000"`
 	MaxMailboxes    int      `toml:"maxMailboxes" range:"10..1000000" doc:"mailboxes of one user"`
+	MaxNamesKB      int      `toml:"maxNamesKB" range:"1..256" doc:"names of one user that are subscribed without a mailbox, in KiB of all of them together. A mailbox that is deleted by IMAP leaves its name there, if there is room"`
 	ShutdownTimeout Duration `toml:"shutdownTimeout" range:"0s..10m" doc:"time that open connections have to finish what they do when the server stops"`
 	ProxyTimeout    Duration `toml:"proxyTimeout" range:"100ms..1m" doc:"time that a proxy (useProxy) has to send the PROXY header of a connection"`
 
@@ -264,7 +265,7 @@ const defaultHost = "127.0.0.1"
 func Default() *Config {
 	clients := Clients{MaxClients: 20000, MaxClientsPerIP: 2000}
 	c := &Config{
-		MaxStorage: 1024, MaxRecipients: 2000, MaxForwards: 2000, MaxMailboxes: 1500,
+		MaxStorage: 1024, MaxRecipients: 2000, MaxForwards: 2000, MaxMailboxes: 1500, MaxNamesKB: 16,
 		ShutdownTimeout: Duration(5 * time.Second), ProxyTimeout: Duration(5 * time.Second),
 		Store: Store{
 			Path: "mallard-data", MemTableMB: 16, SpoolMB: 1, MailboxCacheMB: 32, CachedAccounts: 10000, MinFreeMB: 128,

@@ -334,7 +334,7 @@ type mailboxIn struct {
 }
 
 func (a *API) deleteMailbox(ctx context.Context, _ *call, in *mailboxIn) (success, error) {
-	return ok(), mailboxFailure(a.opt.Mailboxes.Delete(ctx, in.User, in.Mailbox), "deletion")
+	return ok(), mailboxFailure(a.opt.Mailboxes.Delete(ctx, in.User, in.Mailbox, false), "deletion")
 }
 
 // expiry is when a message that comes into a mailbox now is to be removed.

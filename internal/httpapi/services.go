@@ -75,7 +75,7 @@ type Mailboxes interface {
 	Create(ctx context.Context, acct mail.AccountID, in mail.Mailbox, parents bool) (*mail.Mailbox, error)
 	Rename(ctx context.Context, acct mail.AccountID, id mail.MailboxID, name string, inferiors bool) error
 	Update(ctx context.Context, acct mail.AccountID, id mail.MailboxID, change func(*mail.Mailbox) error) (*mail.Mailbox, error)
-	Delete(ctx context.Context, acct mail.AccountID, id mail.MailboxID) error
+	Delete(ctx context.Context, acct mail.AccountID, id mail.MailboxID, keepName bool) error
 
 	Stage(ctx context.Context, c *store.Content) (store.Staged, error)
 	Append(ctx context.Context, acct mail.AccountID, mbox mail.MailboxID, in ...store.Append) ([]store.Appended, error)

@@ -114,7 +114,7 @@ func TestUpdates(t *testing.T) {
 	f.want(data(`"command": "CREATE"`, fmt.Sprintf(`"mailbox": "%s"`, box.ID), `"path": "New"`))
 	must(t, w.mailboxes.Rename(context.Background(), a.ID, box.ID, "New2", false))
 	f.want(data(`"command": "RENAME"`, `"path": "New2"`, fmt.Sprintf(`"mailbox": "%s"`, box.ID)))
-	must(t, w.mailboxes.Delete(context.Background(), a.ID, box.ID))
+	must(t, w.mailboxes.Delete(context.Background(), a.ID, box.ID, false))
 	f.want(data(`"command": "DROP"`, fmt.Sprintf(`"mailbox": "%s"`, box.ID)))
 	deleted := data(`"command": "DELETE"`, fmt.Sprintf(`"mailbox": "%s"`, box.ID))
 	last := f.want(deleted)

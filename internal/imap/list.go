@@ -9,36 +9,50 @@ import (
 	"mallard/internal/mail"
 )
 
-// listed is a name of the hierarchy: a mailbox, or a level above one that is
-// none itself.
+// listed is a name of the hierarchy: a mailbox, a level above one that is none
+// itself, or a name that is subscribed without a mailbox, and a level above that.
 type listed struct {
-	name     string
-	box      *mail.Mailbox // nil for a level that cannot be selected
-	children bool
-	info     []string // see childInfo
+	name       string
+	box        *mail.Mailbox // nil for a name that cannot be selected
+	subscribed bool
+	children   bool     // there are mailboxes below it
+	named      bool     // there are subscribed names without a mailbox below it
+	info       []string // see childInfo
 }
 
-// hierarchy returns all names in order, INBOX first.
-func (s *session) hierarchy(ctx context.Context) ([]listed, error) {
-	boxes, err := s.srv.o.Mailboxes.List(ctx, s.acct.ID)
+// exists reports whether there is a mailbox of the name or below it.
+func (l *listed) exists() bool { return l.box != nil || l.children }
+
+// hierarchy returns all names in order, INBOX first; with subscriptions also those
+// that are only subscribed.
+func (s *session) hierarchy(ctx context.Context, subscriptions bool) ([]listed, error) {
+	boxes, subscribed, err := s.mailboxes(ctx, subscriptions)
 	if err != nil {
 		return nil, err
 	}
-	names := make(map[string]*listed, len(boxes))
-	for _, b := range boxes {
-		if !b.Hidden {
-			names[b.Path] = &listed{name: b.Path, box: b}
+	names := make(map[string]*listed, len(boxes)+len(subscribed))
+	get := func(name string) *listed {
+		l := names[name]
+		if l == nil {
+			l = &listed{name: name}
+			names[name] = l
 		}
+		return l
 	}
 	for _, b := range boxes {
 		if b.Hidden {
 			continue
 		}
+		l := get(b.Path)
+		l.box, l.subscribed = b, b.Subscribed
 		for p := mail.ParentName(b.Path); p != ""; p = mail.ParentName(p) {
-			if names[p] == nil {
-				names[p] = &listed{name: p}
-			}
-			names[p].children = true
+			get(p).children = true
+		}
+	}
+	for _, n := range subscribed {
+		get(n).subscribed = true
+		for p := mail.ParentName(n); p != ""; p = mail.ParentName(p) {
+			get(p).named = true
 		}
 	}
 	out := make([]listed, 0, len(names))
@@ -47,6 +61,16 @@ func (s *session) hierarchy(ctx context.Context) ([]listed, error) {
 	}
 	slices.SortFunc(out, func(a, b listed) int { return compareNames(a.name, b.name) })
 	return out, nil
+}
+
+// mailboxes returns the mailboxes, and if they are wanted the names that are subscribed
+// without one.
+func (s *session) mailboxes(ctx context.Context, subscriptions bool) ([]*mail.Mailbox, []string, error) {
+	if subscriptions {
+		return s.srv.o.Mailboxes.Subscriptions(ctx, s.acct.ID)
+	}
+	boxes, err := s.srv.o.Mailboxes.List(ctx, s.acct.ID)
+	return boxes, nil, err
 }
 
 // compareNames orders level by level, INBOX before everything.
@@ -70,7 +94,7 @@ func (s *session) list(ctx context.Context, cmd *imapwire.Command, a *imapwire.L
 		s.w.List(&imapwire.ListData{Attributes: []string{`\Noselect`}, Delimiter: mail.Separator[0]})
 		return s.ok(ctx, cmd, "")
 	}
-	all, err := s.hierarchy(ctx)
+	all, err := s.hierarchy(ctx, a.Select.Subscribed || a.Return.Subscribed)
 	if err != nil {
 		return err
 	}
@@ -83,7 +107,7 @@ func (s *session) list(ctx context.Context, cmd *imapwire.Command, a *imapwire.L
 			return err
 		}
 		l.info = childInfo(&l, &a.Select, all)
-		if !matches || !selects(&l, &a.Select) && len(l.info) == 0 {
+		if !matches || !selects(&l, &a.Select) && len(l.info) == 0 || !a.Select.Subscribed && !l.exists() {
 			continue
 		}
 		chosen = append(chosen, l)
@@ -109,7 +133,7 @@ func (s *session) list(ctx context.Context, cmd *imapwire.Command, a *imapwire.L
 
 // selects reports whether a name fulfils the selection options.
 func selects(l *listed, sel *imapwire.ListSelect) bool {
-	if sel.Subscribed && (l.box == nil || !l.box.Subscribed) {
+	if sel.Subscribed && !l.subscribed {
 		return false
 	}
 	return !sel.SpecialUse || l.box != nil && l.box.SpecialUse != ""
@@ -118,7 +142,7 @@ func selects(l *listed, sel *imapwire.ListSelect) bool {
 // childInfo returns the selection options that something below a name fulfils, for
 // which RECURSIVEMATCH has the name listed as well (RFC 5258, 3 and 3.5).
 func childInfo(l *listed, sel *imapwire.ListSelect, all []listed) []string {
-	if !sel.RecursiveMatch || !l.children {
+	if !sel.RecursiveMatch || !l.children && !l.named {
 		return nil
 	}
 	if !slices.ContainsFunc(all, func(o listed) bool { return mail.IsInferior(o.name, l.name) && selects(&o, sel) }) {
@@ -149,33 +173,30 @@ func attributes(l *listed, a *imapwire.List) []string {
 	} else {
 		out = append(out, `\HasNoChildren`)
 	}
-	if l.box == nil {
-		return out
-	}
-	if l.box.Subscribed && (a.Return.Subscribed || a.Select.Subscribed) {
+	if l.subscribed && (a.Return.Subscribed || a.Select.Subscribed) {
 		out = append(out, `\Subscribed`)
 	}
-	if l.box.SpecialUse != "" {
+	if l.box != nil && l.box.SpecialUse != "" {
 		out = append(out, string(l.box.SpecialUse))
 	}
 	return out
 }
 
-// lsub is LSUB (RFC 3501, 6.3.9). With % a level above a subscribed mailbox is
-// told even if it is not subscribed itself.
+// lsub is LSUB (RFC 3501, 6.3.9). A name without a mailbox is told as \Noselect. With
+// % a level above a subscribed name is told even if it is not subscribed itself.
 func (s *session) lsub(ctx context.Context, cmd *imapwire.Command, a *imapwire.LSub) error {
-	all, err := s.hierarchy(ctx)
+	all, err := s.hierarchy(ctx, true)
 	if err != nil {
 		return err
 	}
 	m := newMatcher(a.Reference, []string{a.Pattern})
-	above := map[string]bool{} // levels above a subscribed mailbox that is not told itself
+	above := map[string]bool{} // levels above a subscribed name that is not told itself
 	matches := make([]bool, len(all))
 	for i, l := range all {
 		if matches[i], err = m.match(l.name); err != nil {
 			return err
 		}
-		if l.box == nil || !l.box.Subscribed || matches[i] {
+		if !l.subscribed || matches[i] {
 			continue
 		}
 		for p := mail.ParentName(l.name); p != ""; p = mail.ParentName(p) {
@@ -185,7 +206,8 @@ func (s *session) lsub(ctx context.Context, cmd *imapwire.Command, a *imapwire.L
 	for i, l := range all {
 		switch {
 		case !matches[i]:
-		case l.box != nil && l.box.Subscribed:
+		case l.subscribed:
+			l.children = l.children || l.named
 			s.w.LSub(&imapwire.ListData{Attributes: attributes(&l, &imapwire.List{}), Delimiter: mail.Separator[0], Mailbox: l.name})
 		case above[l.name] && strings.HasSuffix(a.Pattern, "%"):
 			s.w.LSub(&imapwire.ListData{Attributes: []string{`\Noselect`, `\HasChildren`}, Delimiter: mail.Separator[0], Mailbox: l.name})

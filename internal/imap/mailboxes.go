@@ -36,13 +36,13 @@ func (s *session) create(ctx context.Context, cmd *imapwire.Command, a *imapwire
 	return s.ok(ctx, cmd, "")
 }
 
-// delete is DELETE (RFC 3501, 6.3.4).
+// delete is DELETE (RFC 3501, 6.3.4). The name stays subscribed (6.3.9).
 func (s *session) delete(ctx context.Context, cmd *imapwire.Command, a *imapwire.Delete) error {
 	box, err := s.lookup(ctx, a.Mailbox)
 	if err != nil {
 		return err
 	}
-	if err := s.srv.o.Mailboxes.Delete(ctx, s.acct.ID, box.ID); err != nil {
+	if err := s.srv.o.Mailboxes.Delete(ctx, s.acct.ID, box.ID, true); err != nil {
 		return err
 	}
 	if s.view != nil && s.view.Mailbox() == box.ID {
@@ -73,16 +73,7 @@ func (s *session) rename(ctx context.Context, cmd *imapwire.Command, a *imapwire
 
 // subscribe is SUBSCRIBE and UNSUBSCRIBE (RFC 3501, 6.3.6 and 6.3.7).
 func (s *session) subscribe(ctx context.Context, cmd *imapwire.Command, name string, on bool) error {
-	box, err := s.lookup(ctx, name)
-	switch {
-	case err == nil:
-	case !on && mail.CodeOf(err) == mail.CodeNoMailbox:
-		// A subscription ends with its mailbox; clients end it once more.
-		return s.ok(ctx, cmd, "")
-	default:
-		return err
-	}
-	if err := s.srv.o.Mailboxes.Subscribed(ctx, s.acct.ID, box.ID, on); err != nil {
+	if err := s.srv.o.Mailboxes.SetSubscribed(ctx, s.acct.ID, name, on); err != nil {
 		return err
 	}
 	return s.ok(ctx, cmd, "")

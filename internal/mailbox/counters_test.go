@@ -80,7 +80,7 @@ func TestCountersFromCopies(t *testing.T) {
 	}
 	f.add(t, f.boxes[0], 1, mail.Flags{})
 	a.check(t, f, "after changes", 0, 0)
-	if err := f.Delete(t.Context(), f.acct, f.boxes[1]); err != nil {
+	if err := f.Delete(t.Context(), f.acct, f.boxes[1], true); err != nil {
 		t.Fatal(err)
 	}
 	a.check(t, f, "after a deletion", 1, 0)

@@ -216,8 +216,9 @@ func (s *Service) MoveInbox(ctx context.Context, acct mail.AccountID, name strin
 }
 
 // Delete removes a mailbox with its messages. Mailboxes below it stay. INBOX,
-// hidden mailboxes and those with a special use cannot be deleted.
-func (s *Service) Delete(ctx context.Context, acct mail.AccountID, id mail.MailboxID) error {
+// hidden mailboxes and those with a special use cannot be deleted. With keepName the
+// name of a subscribed mailbox stays subscribed, if there is room for it.
+func (s *Service) Delete(ctx context.Context, acct mail.AccountID, id mail.MailboxID, keepName bool) error {
 	box, err := s.store.Mailbox(ctx, acct, id)
 	if err != nil {
 		return err
@@ -225,7 +226,11 @@ func (s *Service) Delete(ctx context.Context, acct mail.AccountID, id mail.Mailb
 	if box.Path == mail.Inbox || box.Hidden || box.SpecialUse != "" {
 		return mail.NewError(mail.CodeForbidden, "this mailbox cannot be deleted")
 	}
-	if err := s.store.DeleteMailbox(ctx, acct, id, 0); err != nil {
+	names := 0
+	if keepName {
+		names = s.maxNames
+	}
+	if err := s.store.DeleteMailbox(ctx, acct, id, names); err != nil {
 		return err
 	}
 	s.forget(boxKey{acct, id})
@@ -239,11 +244,46 @@ func (s *Service) Update(ctx context.Context, acct mail.AccountID, id mail.Mailb
 	return s.store.UpdateMailbox(ctx, acct, id, change)
 }
 
-// Subscribed sets whether a mailbox is subscribed.
-func (s *Service) Subscribed(ctx context.Context, acct mail.AccountID, id mail.MailboxID, on bool) error {
-	_, err := s.store.UpdateMailbox(ctx, acct, id, func(b *mail.Mailbox) error {
-		b.Subscribed = on
+// Subscriptions returns the mailboxes of an account in ascending order of their paths,
+// and the names that are subscribed without a mailbox.
+func (s *Service) Subscriptions(ctx context.Context, acct mail.AccountID) ([]*mail.Mailbox, []string, error) {
+	return s.store.Subscriptions(ctx, acct)
+}
+
+// SetSubscribed subscribes a name, or ends that; doing it again changes nothing. A name
+// can be subscribed that a mailbox has, that is a level above one, or that is subscribed
+// (RFC 3501, 6.3.6: a server may verify that the name exists). Errors: NoMailbox.
+func (s *Service) SetSubscribed(ctx context.Context, acct mail.AccountID, name string, on bool) error {
+	path, err := mail.CanonicalName(name)
+	switch {
+	case err != nil && on:
+		return mail.NewError(mail.CodeNoMailbox, "no such mailbox")
+	case err != nil:
+		return nil // nobody can have subscribed it
+	case on:
+		if err := s.known(ctx, acct, path); err != nil {
+			return err
+		}
+	}
+	return s.store.Subscribe(ctx, acct, path, on, s.maxNames)
+}
+
+// known fails with NoMailbox when a name can neither be listed nor is subscribed.
+func (s *Service) known(ctx context.Context, acct mail.AccountID, name string) error {
+	box, err := s.store.MailboxByPath(ctx, acct, name)
+	if err == nil && !box.Hidden {
 		return nil
-	})
-	return err
+	}
+	if err != nil && mail.CodeOf(err) != mail.CodeNoMailbox {
+		return err
+	}
+	boxes, names, err := s.store.Subscriptions(ctx, acct)
+	if err != nil {
+		return err
+	}
+	listed := func(b *mail.Mailbox) bool { return !b.Hidden && (b.Path == name || mail.IsInferior(b.Path, name)) }
+	if slices.Contains(names, name) || slices.ContainsFunc(boxes, listed) {
+		return nil
+	}
+	return mail.NewError(mail.CodeNoMailbox, "no such mailbox")
 }

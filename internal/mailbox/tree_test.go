@@ -201,7 +201,7 @@ func TestTreeProperties(t *testing.T) {
 			},
 			"delete": func(t *rapid.T) {
 				path := some(t)
-				err := f.Delete(context.Background(), f.acct, model[path])
+				err := f.Delete(context.Background(), f.acct, model[path], true)
 				if (path == mail.Inbox) != (mail.CodeOf(err) == mail.CodeForbidden && err != nil) {
 					t.Fatalf("delete %s: %v", path, err)
 				}
@@ -258,11 +258,11 @@ func TestDelete(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := f.Delete(t.Context(), f.acct, b.ID); mail.CodeOf(err) != mail.CodeForbidden {
+		if err := f.Delete(t.Context(), f.acct, b.ID, true); mail.CodeOf(err) != mail.CodeForbidden {
 			t.Errorf("delete %+v: %v", in, err)
 		}
 	}
-	if err := f.Delete(t.Context(), f.acct, mail.MailboxID{9}); mail.CodeOf(err) != mail.CodeNoMailbox {
+	if err := f.Delete(t.Context(), f.acct, mail.MailboxID{9}, true); mail.CodeOf(err) != mail.CodeNoMailbox {
 		t.Errorf("delete of nothing: %v", err)
 	}
 }

@@ -85,7 +85,7 @@ func TestDeletedMailbox(t *testing.T) {
 	f.add(t, box, 2, mail.Flags{})
 	c, idle := newClient(t, f, "a", box, true), newClient(t, f, "b", box, true)
 	idle.v.Close()
-	if err := f.Delete(t.Context(), f.acct, box); err != nil {
+	if err := f.Delete(t.Context(), f.acct, box, true); err != nil {
 		t.Fatal(err)
 	}
 	if err := c.v.Sync(t.Context()); mail.CodeOf(err) != mail.CodeNoMailbox {

@@ -92,6 +92,11 @@ func (s *Store) CreateMailbox(ctx context.Context, acct mail.AccountID, in mail.
 		return nil, err
 	}
 	s.releaseNames(ctx, acct, named)
+	if !b.Subscribed {
+		if err := s.subscribeLate(ctx, acct, b); err != nil {
+			return nil, err
+		}
+	}
 	s.log(ctx, mailboxRow(acct, b.ID, store.JournalCreate, b.Path, b.HighestModSeq))
 	return b, nil
 }

@@ -182,11 +182,15 @@ func (s *Store) RenameMailboxes(ctx context.Context, acct mail.AccountID, rename
 // renameAll renames mailboxes. It returns false when another plan is there.
 func (s *Store) renameAll(ctx context.Context, acct mail.AccountID, l *listing, renames []store.Rename, all *subscribedNames) (bool, error) {
 	var names []*subscribedName // of paths that a mailbox has now, and what is left of others that one had before
+	var unsubscribed []*mail.Mailbox
 	moves := make([]renameMove, len(renames))
 	for i, r := range renames {
-		name := all.find(r.Path)
+		b, name := *l.byID(r.ID), all.find(r.Path)
 		moves[i] = renameMove{ID: oid(r.ID), Path: r.Path, Subscribed: name != nil && l.byPath(r.Path) == nil}
-		names = append(names, name, all.find(l.byID(r.ID).Path))
+		names = append(names, name, all.find(b.Path))
+		if b.Path = r.Path; !b.Subscribed && !moves[i].Subscribed {
+			unsubscribed = append(unsubscribed, &b)
+		}
 	}
 	if len(moves) == 1 {
 		if err := s.renameOne(ctx, acct, moves[0]); err != nil {
@@ -202,7 +206,7 @@ func (s *Store) renameAll(ctx context.Context, acct mail.AccountID, l *listing, 
 		}
 	}
 	s.releaseNames(ctx, acct, names...)
-	return true, nil
+	return true, s.subscribeLate(ctx, acct, unsubscribed...)
 }
 
 // checkRenames reports why renames cannot be done.

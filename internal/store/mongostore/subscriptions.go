@@ -273,6 +273,33 @@ func (s *Store) subscribeBox(ctx context.Context, acct mail.AccountID, b *mail.M
 	return true, s.removePath(ctx, acct, b.Path)
 }
 
+// subscribeLate subscribes mailboxes that have just got their paths, if these were subscribed after it was decided that the
+// mailboxes are not. Who subscribed them looks afterwards as well: one of the two sees the other.
+func (s *Store) subscribeLate(ctx context.Context, acct mail.AccountID, boxes ...*mail.Mailbox) error {
+	if len(boxes) == 0 {
+		return nil
+	}
+	names, err := s.names(ctx, acct)
+	if err != nil {
+		return unknownOutcome(err)
+	}
+	for _, b := range boxes {
+		entry := names.find(b.Path)
+		if entry == nil {
+			continue
+		}
+		ended, err := s.subscribeBox(ctx, acct, b, true)
+		if err != nil {
+			return unknownOutcome(err)
+		}
+		if ended {
+			b.Subscribed = true
+			s.releaseNames(ctx, acct, entry)
+		}
+	}
+	return nil
+}
+
 // Subscriptions returns the mailboxes, and the names that are subscribed without one. The names are read before and after
 // the mailboxes: one that got a mailbox meanwhile was there before, one that lost it is there after.
 func (s *Store) Subscriptions(ctx context.Context, acct mail.AccountID) ([]*mail.Mailbox, []string, error) {

@@ -295,7 +295,7 @@ func concurrentSubscriptions(f *fixture) {
 			return []func() error{subscribe(path, true), subscribe(path, true), subscribe(path+"-other", false)}
 		}, func(path string) []string { return []string{"mailbox " + path} }},
 	} {
-		for n := range scale(10, 30, 200) {
+		for n := range scale(5, 15, 200) {
 			path := fmt.Sprintf("%s %d", race.name, n)
 			b := f.mailbox(path)
 			f.subscribe(race.subscribed, path)
@@ -333,7 +333,7 @@ func concurrentListing(f *fixture) {
 	f.parallel(4, func(i int) error {
 		if i == 0 {
 			defer close(done)
-			for range scale(20, 60, 500) {
+			for range scale(10, 30, 500) {
 				b, err := f.s.CreateMailbox(f.ctx, f.acct, mail.Mailbox{Path: "x"}, 0)
 				if err != nil {
 					return err
