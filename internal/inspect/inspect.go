@@ -11,6 +11,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"mallard/internal/mail"
@@ -114,7 +115,25 @@ func (c *checker) account(ctx context.Context, a *mail.Account) error {
 	if !inbox {
 		c.problem(where, "it has no INBOX")
 	}
+	if err := c.subscriptions(ctx, a, where); err != nil {
+		return err
+	}
 	return c.quota(ctx, a, where)
+}
+
+// subscriptions looks at the names that are subscribed without a mailbox.
+func (c *checker) subscriptions(ctx context.Context, a *mail.Account, where string) error {
+	boxes, names, err := c.s.Subscriptions(ctx, a.ID)
+	if err != nil {
+		return fmt.Errorf("list subscriptions: %w", err)
+	}
+	c.report.Counts["subscribed names"] += int64(len(names))
+	for _, b := range boxes {
+		if slices.Contains(names, b.Path) {
+			c.problem(where, "%q is subscribed as a name without a mailbox, but there is one", b.Path)
+		}
+	}
+	return nil
 }
 
 // address looks whether the main address is one of the account's.

@@ -84,6 +84,7 @@ type liar struct {
 	account  func(*mail.Account)
 	box      func(*mail.Mailbox)
 	counters func(*mail.Counters)
+	names    []string
 	row      func(*store.Row)
 	body     func([]byte) []byte
 }
@@ -114,6 +115,11 @@ func (l liar) ListMailboxes(ctx context.Context, acct mail.AccountID) ([]*mail.M
 		}
 	}
 	return all, err
+}
+
+func (l liar) Subscriptions(ctx context.Context, acct mail.AccountID) ([]*mail.Mailbox, []string, error) {
+	boxes, names, err := l.Store.Subscriptions(ctx, acct)
+	return boxes, append(names, l.names...), err
 }
 
 func (l liar) Mailbox(ctx context.Context, acct mail.AccountID, id mail.MailboxID) (*mail.Mailbox, error) {
@@ -185,6 +191,7 @@ func TestFinds(t *testing.T) {
 		"quota":        {liar{account: func(a *mail.Account) { a.StorageUsed += 3 }}, "account jane: 138 octets are counted, its mailboxes have 135"},
 		"no inbox":     {liar{box: func(b *mail.Mailbox) { b.Path = strings.ReplaceAll(b.Path, "INBOX", "in") }}, "account jane: it has no INBOX"},
 		"names":        {liar{box: func(b *mail.Mailbox) { b.Path = "INBOX" }}, `account jane: two mailboxes have the name "INBOX"`},
+		"subscribed":   {liar{names: []string{"Trash"}}, `account jane: "Trash" is subscribed as a name without a mailbox, but there is one`},
 		"messages":     {liar{counters: func(c *mail.Counters) { c.Messages++ }}, "mailbox INBOX of jane: it has 5 messages, 5 of them unseen and 0 deleted; counted are 6, 5 and 0"},
 		"UIDNEXT":      {liar{box: func(b *mail.Mailbox) { b.UIDNext = 5 }}, "message 5 of mailbox INBOX of jane: its UID is not below the next one, 5"},
 		"mod-sequence": {liar{box: func(b *mail.Mailbox) { b.HighestModSeq = 3 }}, "above that of the mailbox, 3"},

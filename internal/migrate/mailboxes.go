@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 
 	"golang.org/x/sync/errgroup"
@@ -55,6 +56,9 @@ func (p *pass) mailboxes(ctx context.Context, a *mail.Account) error {
 	}
 	to, err := p.arrange(ctx, a.ID, from)
 	if err != nil {
+		return err
+	}
+	if err := p.subscriptions(ctx, a.ID); err != nil {
 		return err
 	}
 	for _, b := range from {
@@ -109,6 +113,39 @@ func (p *pass) arrange(ctx context.Context, acct mail.AccountID, from []*counted
 		return nil, fmt.Errorf("rename mailboxes: %w", err)
 	}
 	return to, nil
+}
+
+// subscriptions makes the names that are subscribed without a mailbox those of the source.
+// One that has a mailbox in the target only is left to the next pass.
+func (p *pass) subscriptions(ctx context.Context, acct mail.AccountID) error {
+	_, from, err := p.From.Subscriptions(ctx, acct)
+	if err != nil {
+		return fmt.Errorf("list the subscriptions of the source: %w", err)
+	}
+	boxes, to, err := p.To.Subscriptions(ctx, acct)
+	if err != nil {
+		return fmt.Errorf("list the subscriptions of the target: %w", err)
+	}
+	has := func(name string) bool {
+		return slices.ContainsFunc(boxes, func(b *mail.Mailbox) bool { return b.Path == name })
+	}
+	for _, name := range to {
+		if slices.Contains(from, name) {
+			continue
+		}
+		if err := p.To.Subscribe(ctx, acct, name, false, 0); err != nil {
+			return fmt.Errorf("unsubscribe %s: %w", name, err)
+		}
+	}
+	for _, name := range from {
+		if slices.Contains(to, name) || has(name) {
+			continue
+		}
+		if err := p.To.Subscribe(ctx, acct, name, true, math.MaxInt); err != nil {
+			return fmt.Errorf("subscribe %s: %w", name, err)
+		}
+	}
+	return nil
 }
 
 // counted is a mailbox with its counters. They tell when a message came of which the mod-sequence was handed out before.

@@ -236,6 +236,8 @@ func (w *world) reorganise(acct mail.AccountID) {
 		w.t.Fatal("too few mailboxes to reorganise")
 	}
 	w.must(w.s.DeleteMailbox(ctx, acct, fresh[0].ID, 0))
+	w.must(w.s.Subscribe(ctx, acct, "gone", w.n%2 == 0, 1000))
+	w.must(w.s.Subscribe(ctx, acct, "Größe/"+fresh[0].Path, true, 1000))
 	w.must(w.s.RenameMailboxes(ctx, acct, []store.Rename{{ID: fresh[1].ID, Path: fresh[2].Path}, {ID: fresh[2].ID, Path: fresh[1].Path}}))
 	_, err = w.s.CreateMailbox(ctx, acct, mail.Mailbox{Path: fresh[0].Path}, 0) // the old name, another mailbox
 	w.must(err)
@@ -481,6 +483,7 @@ func TestVerifyFindsDifferences(t *testing.T) {
 	acct := w.accounts[0]
 	w.deliver(acct, "INBOX", 6)
 	w.must(from.SetDomainAlias(ctx, "alias.example", "example.org"))
+	w.must(from.Subscribe(ctx, acct, "name only", true, 1000))
 	r := w.to(to)
 	r.clean()
 	r.same()
@@ -538,6 +541,8 @@ func TestVerifyFindsDifferences(t *testing.T) {
 			_, err := to.CreateMailbox(ctx, acct, mail.Mailbox{Path: "more"}, 0)
 			w.must(err)
 		}, "mailbox more of user.1: it is in the target alone"},
+		{"subscription missing", func() { w.must(to.Subscribe(ctx, acct, "name only", false, 1000)) }, "subscription name only of user.1: it is missing in the target"},
+		{"subscription more", func() { w.must(to.Subscribe(ctx, acct, "name more", true, 1000)) }, "subscription name more of user.1: it is in the target alone"},
 		{"uidnext", func() { b := *inbox; b.UIDNext++; w.must(to.RestoreMailbox(ctx, acct, b)) }, "UIDNext"},
 		{"message missing", func() { w.must(to.RemoveRestored(ctx, acct, inbox.ID, mail.OneUID(3))) }, "message 3 of mailbox INBOX of user.1: it is missing"},
 		{"flags", restore(func(m *store.Restored) { m.Flags = flags }), "message 2 of mailbox INBOX of user.1: these differ: flags"},

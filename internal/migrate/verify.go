@@ -172,6 +172,29 @@ func (p *pass) verifyAccount(ctx context.Context, a *mail.Account) error {
 	for _, m := range byID {
 		p.problem(fmt.Sprintf("mailbox %s of %s", m.Path, a.Username), "it is in the target alone")
 	}
+	return p.verifySubscriptions(ctx, a)
+}
+
+// verifySubscriptions compares the names that are subscribed without a mailbox.
+func (p *pass) verifySubscriptions(ctx context.Context, a *mail.Account) error {
+	_, from, err := p.From.Subscriptions(ctx, a.ID)
+	if err != nil {
+		return fmt.Errorf("list the subscriptions of the source: %w", err)
+	}
+	_, to, err := p.To.Subscriptions(ctx, a.ID)
+	if err != nil {
+		return fmt.Errorf("list the subscriptions of the target: %w", err)
+	}
+	for _, name := range from {
+		if !slices.Contains(to, name) {
+			p.problem(fmt.Sprintf("subscription %s of %s", name, a.Username), "it is missing in the target")
+		}
+	}
+	for _, name := range to {
+		if !slices.Contains(from, name) {
+			p.problem(fmt.Sprintf("subscription %s of %s", name, a.Username), "it is in the target alone")
+		}
+	}
 	return nil
 }
 
