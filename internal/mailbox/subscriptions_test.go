@@ -69,8 +69,7 @@ func TestSubscriptions(t *testing.T) {
 		t.Fatal(err)
 	}
 	names("a", "a/b/c", "p") // without its name
-	b, err = f.Create(t.Context(), f.acct, mail.Mailbox{Path: "level/q"}, false)
-	if err != nil {
+	if _, err = f.Create(t.Context(), f.acct, mail.Mailbox{Path: "level/q"}, false); err != nil {
 		t.Fatal(err)
 	}
 	subscribe("level", true, mail.CodeLimit)
