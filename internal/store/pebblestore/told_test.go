@@ -128,7 +128,7 @@ func TestToldOfWhatIsDeleted(t *testing.T) {
 	r.must(err)
 	r.append(b.ID, newMessage("x", "x"), "")
 	r.takeRecent(b.ID, 1)
-	r.must(r.s.DeleteMailbox(r.ctx, kept, b.ID))
+	r.must(r.s.DeleteMailbox(r.ctx, kept, b.ID, 0))
 	for !r.s.writeTold() {
 		time.Sleep(time.Millisecond)
 	}

@@ -104,7 +104,7 @@ func recentMailboxes(f *fixture) {
 	f.must(err)
 	f.told("a, renamed", a.ID, 1)
 	f.told("b, renamed", b.ID, 2)
-	f.must(f.s.DeleteMailbox(f.ctx, f.acct, b.ID))
+	f.must(f.s.DeleteMailbox(f.ctx, f.acct, b.ID, 0))
 	_, err = f.s.(store.Recents).TakeRecent(f.ctx, f.acct, b.ID, 3)
 	f.wants("a mailbox that was deleted", err, mail.CodeNoMailbox)
 	again := f.mailbox("a")
