@@ -76,7 +76,7 @@ func faultyChanges() map[string]func(c *cluster, far *Store) error {
 			_, err := far.UpdateMailbox(ctx, c.acct, c.boxes[1], func(m *mail.Mailbox) error { m.Subscribed = !m.Subscribed; return nil })
 			return err
 		},
-		"delete mailbox": func(c *cluster, far *Store) error { return far.DeleteMailbox(ctx, c.acct, c.boxes[1]) },
+		"delete mailbox": func(c *cluster, far *Store) error { return far.DeleteMailbox(ctx, c.acct, c.boxes[1], 1000) },
 		"read":           readAll,
 	}
 }
