@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"go.mongodb.org/mongo-driver/v2/mongo"
 
@@ -47,8 +48,16 @@ func outcomeUnknown(err error) bool {
 	if mongo.IsDuplicateKeyError(err) {
 		return false
 	}
-	return mongo.IsNetworkError(err) || mongo.IsTimeout(err) ||
+	return mongo.IsNetworkError(err) || mongo.IsTimeout(err) || interrupted(err) ||
 		errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
+}
+
+// interrupted says whether a server has ended an operation midway: because it shuts down, is the primary no more, or took too
+// long.
+func interrupted(err error) bool {
+	var server mongo.ServerError
+	return errors.As(err, &server) &&
+		slices.ContainsFunc([]int{91, 189, 262, 11600, 11602}, server.HasErrorCode)
 }
 
 // unconfirmed says whether too few servers have said that they have what was written, or what was there before and is why

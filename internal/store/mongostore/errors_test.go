@@ -24,6 +24,8 @@ func TestOutcomeUnknown(t *testing.T) {
 		{"one document", mongo.WriteException{WriteConcernError: concern}, true},
 		{"several", mongo.BulkWriteException{WriteConcernError: concern}, true},
 		{"several, wrapped", fmt.Errorf("insert: %w", mongo.BulkWriteException{WriteConcernError: concern}), true},
+		{"interrupted by a shutdown", mongo.CommandError{Code: 11600}, true},
+		{"interrupted by an election", mongo.CommandError{Code: 11602}, true},
 		{"one document that is there already", mongo.WriteException{WriteErrors: there}, false},
 		{"one document that is there already and may be lost", mongo.WriteException{WriteErrors: there, WriteConcernError: concern}, true},
 		{"several that are there already and may be lost", mongo.BulkWriteException{WriteErrors: thereToo, WriteConcernError: concern}, true},

@@ -25,7 +25,7 @@ const (
 )
 
 // faultKinds are the ways in which a request fails: connections are cut, half closed, or so slow that the node gives up
-// while the server still acts; before the server has seen the request, and after it has carried it out.
+// while the server still acts, or the server says that it is no longer the primary; before the server has seen the request, and after it has carried it out.
 func faultKinds() []faultproxy.Fault {
 	kinds := []faultproxy.Fault{
 		{Where: faultproxy.Request}, {Where: faultproxy.Request, How: faultproxy.HalfClose, Octets: -1},
@@ -35,6 +35,7 @@ func faultKinds() []faultproxy.Fault {
 		kinds = faultproxy.Cuts()
 	}
 	slow := slowTimeout + slowTimeout/4
+	kinds = append(kinds, faultproxy.Fault{Where: faultproxy.Request, How: faultproxy.Deny}, faultproxy.Fault{Where: faultproxy.Answer, How: faultproxy.Deny})
 	return append(kinds, faultproxy.Fault{Where: faultproxy.Request, How: faultproxy.Wait, Time: slow}, faultproxy.Fault{Where: faultproxy.Answer, How: faultproxy.Wait, Time: slow})
 }
 

@@ -2,6 +2,7 @@ package faultproxy
 
 import (
 	"bufio"
+	"encoding/binary"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -96,6 +97,12 @@ func (c *conn) requests() {
 		}
 		fault, hit := c.p.seen(f.name)
 		if hit && fault.Where == Request {
+			if fault.How == Deny {
+				if !f.noAnswer && !c.pass(denial(f.id, notPrimary), c.client, Answer) {
+					return
+				}
+				continue
+			}
 			if !c.strike(fault, f.octets, c.server, Request) {
 				c.swallow(r, Request)
 				return
@@ -191,6 +198,9 @@ func (c *conn) answerOf(f frame, s *struck) bool {
 
 // strike lets a message meet a fault and tells whether its direction goes on.
 func (c *conn) strike(f Fault, b []byte, to *net.TCPConn, w Where) bool {
+	if f.How == Deny { // an answer: requests are denied where they come in
+		return c.pass(denial(binary.LittleEndian.Uint32(b[8:]), interrupted), to, w)
+	}
 	if f.How == Wait {
 		return c.p.sleep(f.Time) && c.pass(b, to, w)
 	}

@@ -30,6 +30,9 @@ const (
 	Hold
 	// Wait passes the message on after Fault.Time.
 	Wait
+	// Deny answers as a server of MongoDB does that is no longer the primary: at Request the server does not see the
+	// request, at Answer it has carried it out and was interrupted then. Connections stay. Mongo alone.
+	Deny
 )
 
 // A Fault is what happens to one message. The zero value resets both connections before a request has reached the server.
@@ -41,7 +44,7 @@ type Fault struct {
 }
 
 func (f Fault) String() string {
-	s := [...]string{"request", "answer"}[f.Where] + " " + [...]string{"reset", "closed", "half closed", "held", "delayed"}[f.How]
+	s := [...]string{"request", "answer"}[f.Where] + " " + [...]string{"reset", "closed", "half closed", "held", "delayed", "denied"}[f.How]
 	switch {
 	case f.How == Wait:
 		s += " by " + f.Time.String()

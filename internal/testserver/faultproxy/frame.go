@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
 )
 
 // maxFrame bounds what is taken for one message: a MongoDB message is 48 MB at most.
@@ -221,4 +223,24 @@ func respValue(r *bufio.Reader, b []byte) ([]byte, error) {
 		}
 	}
 	return b, nil
+}
+
+// Errors of a server of MongoDB whose role changes.
+const (
+	notPrimary  = 10107 // NotWritablePrimary
+	interrupted = 11602 // InterruptedDueToReplStateChange
+)
+
+// denial is the answer to a request that says that it failed.
+func denial(to uint32, code int32) []byte {
+	body, err := bson.Marshal(bson.D{{Key: "ok", Value: 0.0}, {Key: "errmsg", Value: "not primary"}, {Key: "code", Value: code}})
+	if err != nil {
+		panic(err) // it is always the same document
+	}
+	b := binary.LittleEndian.AppendUint32(nil, uint32(mongoHeader+5+len(body)))
+	b = binary.LittleEndian.AppendUint32(b, 0)
+	b = binary.LittleEndian.AppendUint32(b, to)
+	b = binary.LittleEndian.AppendUint32(b, opMsg)
+	b = append(b, 0, 0, 0, 0, 0) // flags; the body is a section of kind 0
+	return append(b, body...)
 }

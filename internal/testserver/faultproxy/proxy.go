@@ -1,6 +1,6 @@
 // Package faultproxy is a TCP proxy for tests that fails on purpose: it cuts, closes, half-closes, holds or delays the
 // connections between a client and a database at a chosen request or octet, loses the answer to a request that the
-// server has carried out, and refuses connections.
+// server has carried out, answers in place of the server, and refuses connections.
 //
 // Requests are counted over all connections, so that a test can let an operation fail at each of its requests in turn
 // (Each). It knows only where messages end, nothing of what they mean, and must not import any package of the module.
