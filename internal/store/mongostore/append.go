@@ -401,14 +401,22 @@ func (s *Store) insertArrivals(ctx context.Context, in []*arrival) error {
 			if err := s.step("insert"); err != nil {
 				return err
 			}
-			if len(docs) == 1 {
-				_, err := s.messages().InsertOne(ctx, docs[0])
-				return exceptDuplicates(err)
+			if len(docs) > 1 {
+				return s.insertDocuments(ctx, docs)
 			}
-			_, err := s.messages().InsertMany(ctx, docs, options.InsertMany().SetOrdered(false))
+			if done, err := s.insertTogether(ctx, docs[0]); err != nil || done {
+				return err
+			}
+			_, err := s.messages().InsertOne(ctx, docs[0])
 			return exceptDuplicates(err)
 		})
 	})
+}
+
+// insertDocuments makes one attempt to insert messages.
+func (s *Store) insertDocuments(ctx context.Context, docs []bson.Raw) error {
+	_, err := s.messages().InsertMany(ctx, docs, options.InsertMany().SetOrdered(false))
+	return exceptDuplicates(err)
 }
 
 // renumber gives messages that are there other numbers, one update each, guarded by the UID that they had. Where somebody

@@ -18,6 +18,7 @@ func noMailbox(public string) error { return mail.NewError(mail.CodeNoMailbox, p
 func (s *Store) mailboxes() *mongo.Collection { return s.db.collections.mailboxes }
 func (s *Store) archived() *mongo.Collection  { return s.db.collections.archived }
 func (s *Store) journal() *mongo.Collection   { return s.db.collections.journal }
+func (s *Store) threads() *mongo.Collection   { return s.db.collections.threads }
 
 // mailboxOf reads a mailbox's document; the counters are not in it.
 func mailboxOf(doc bson.Raw) *mail.Mailbox {
@@ -110,6 +111,7 @@ func (s *Store) addKeywords(ctx context.Context, box bson.Raw, all ...mail.Flags
 	if len(missing) == 0 {
 		return
 	}
+	s.seen.forget(box.Lookup("_id").ObjectID())
 	err := s.again(ctx, func(ctx context.Context) error {
 		_, err := s.mailboxes().UpdateOne(ctx, bson.D{{Key: "_id", Value: box.Lookup("_id")}},
 			bson.D{{Key: "$addToSet", Value: bson.D{{Key: "flags", Value: bson.D{{Key: "$each", Value: missing}}}}}})

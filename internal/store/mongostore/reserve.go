@@ -62,7 +62,7 @@ func (s *Store) reserve(ctx context.Context, acct mail.AccountID, mbox mail.Mail
 		if n != nil {
 			r, err = s.takeNumbers(ctx, acct, mbox, uids, modSeqs, n)
 		} else {
-			r, err = s.take(acct, mbox, uids, modSeqs)
+			r, err = s.take(ctx, acct, mbox, uids, modSeqs)
 		}
 		return err
 	})

@@ -242,7 +242,7 @@ func (s *Store) restoreThread(ctx context.Context, acct mail.AccountID, m *store
 		ids = textArray(hashes)
 	}
 	return writeAgain("restore the conversation", func() error {
-		_, err := s.db.main.Collection(colThreads).UpdateOne(ctx, bson.D{{Key: "_id", Value: oid(m.ThreadID)}, {Key: "user", Value: oid(acct)}}, bson.D{
+		_, err := s.threads().UpdateOne(ctx, bson.D{{Key: "_id", Value: oid(m.ThreadID)}, {Key: "user", Value: oid(acct)}}, bson.D{
 			{Key: "$addToSet", Value: bson.D{{Key: "ids", Value: bson.D{{Key: "$each", Value: ids}}}}},
 			{Key: "$set", Value: bson.D{{Key: "updated", Value: stored(s.o.Now())}}},
 			{Key: "$setOnInsert", Value: bson.D{{Key: "subject", Value: st.subject}}},

@@ -24,6 +24,8 @@ type rounds struct {
 	gate    *batch.Rounds // nil: none
 	charge  *batch.Step[*charging]
 	thread  *batch.Step[*threading]
+	number  *batch.Step[*taking]
+	insert  *batch.Step[*inserting]
 	journal *batch.Step[*rowing]
 }
 
@@ -32,12 +34,16 @@ const (
 	roundMembers = 16
 	// roundOthers is how many other messages are to be under way on average for one to wait for company.
 	roundOthers = 2
+	// roundInsert is how many messages one command inserts: one process of the server does them one after the other.
+	roundInsert = 4
+	// roundDocument is how large a document is at most that is inserted together with others.
+	roundDocument = 256 << 10
 	// roundWait is how long members wait at a step for one who is slower than they.
 	roundWait = 20 * time.Millisecond
 )
 
 func (s *Store) newRounds() rounds {
-	r := rounds{charge: batch.NewStep(s.chargeAll), thread: batch.NewStep(s.threadAll), journal: batch.NewStep(s.journalAll)}
+	r := rounds{charge: batch.NewStep(s.chargeAll), thread: batch.NewStep(s.threadAll), number: batch.NewStep(s.numberAll), insert: batch.NewStep(s.insertAll), journal: batch.NewStep(s.journalAll)}
 	if s.o.Gather > 0 {
 		r.gate = batch.NewRounds(batch.Limits{Members: roundMembers, Others: roundOthers, Gather: s.o.Gather, Wait: roundWait})
 	}
@@ -125,14 +131,12 @@ func (s *Store) threadAll(in []*threading) {
 	ends := make([]time.Time, len(in))
 	now := s.o.Now()
 	for i, t := range in {
-		// An $in of one value may be taken for an equality, whose value the new document would have. No hash is empty.
-		filter := threadFilter(t.user, append(slices.Clone(t.hashes), ""), t.subject)
-		update := append(threadUpdate(t.hashes, now), bson.E{Key: "$setOnInsert", Value: bson.D{{Key: "_id", Value: t.id}}})
+		filter, update := threadUpsert(t, now)
 		models[i], ends[i] = mongo.NewUpdateOneModel().SetUpsert(true).SetFilter(filter).SetUpdate(update), t.end
 	}
 	ctx, cancel := s.attempt(ends...)
 	defer cancel()
-	res, err := s.db.main.Collection(colThreads).BulkWrite(ctx, models, options.BulkWrite().SetOrdered(false))
+	res, err := s.threads().BulkWrite(ctx, models, options.BulkWrite().SetOrdered(false))
 	lost := outcomeUnknown(err)
 	for i, t := range in {
 		switch {
@@ -178,6 +182,67 @@ func (s *Store) journalAll(in []*rowing) {
 		r.done = err == nil
 		if lost {
 			r.err = err
+		}
+	}
+}
+
+// inserting is the document of a message that one caller stores.
+type inserting struct {
+	doc bson.Raw
+
+	end  time.Time
+	done bool
+	err  error
+}
+
+// insertTogether makes one attempt to insert a message together with those of others. It does nothing when there are no
+// others, and for a document that is so large that they would wait for it.
+func (s *Store) insertTogether(ctx context.Context, doc bson.Raw) (done bool, err error) {
+	if len(doc) > roundDocument {
+		s.together.insert.Skip(memberOf(ctx))
+		return false, nil
+	}
+	i := &inserting{doc: doc, end: time.Now().Add(s.o.Timeout)}
+	if _, err := s.together.insert.Do(memberOf(ctx), i); err != nil {
+		return false, err
+	}
+	return i.done, i.err
+}
+
+// insertAll makes one attempt for several callers, by commands that a server does at the same time.
+func (s *Store) insertAll(in []*inserting) {
+	commands := (len(in) + roundInsert - 1) / roundInsert
+	size := (len(in) + commands - 1) / commands
+	chunks := slices.Collect(slices.Chunk(in, size))
+	_ = parallel(len(chunks), func(i int) error {
+		s.insertSome(chunks[i])
+		return nil
+	})
+}
+
+func (s *Store) insertSome(in []*inserting) {
+	docs, ends := make([]bson.Raw, len(in)), make([]time.Time, len(in))
+	for i, one := range in {
+		docs[i], ends[i] = one.doc, one.end
+	}
+	ctx, cancel := s.attempt(ends...)
+	defer cancel()
+	err := s.insertDocuments(ctx, docs)
+	lost := outcomeUnknown(err)
+	for _, one := range in {
+		one.done = err == nil
+		if lost {
+			one.err = err
+		}
+	}
+}
+
+// numberAll makes one attempt to take numbers for several callers, together with other rounds that do it meanwhile: they may be
+// at the same mailboxes.
+func (s *Store) numberAll(in []*taking) {
+	if err := s.together.swaps.Do(struct{}{}, in); err != nil {
+		for _, t := range in {
+			t.err = err
 		}
 	}
 }

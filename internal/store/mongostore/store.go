@@ -31,6 +31,7 @@ type Store struct {
 	journals journals
 	caches   caches
 	together together
+	seen     seenBoxes
 	// unhinted says that the index that findUIDs names was not there, and until when it is not asked for again.
 	unhinted atomic.Pointer[time.Time]
 
@@ -73,14 +74,14 @@ type databases struct {
 
 // collections are those that every delivery uses; the driver would make a new handle of a kilobyte at each call.
 type collections struct {
-	users, messages, mailboxes, archived, journal *mongo.Collection
+	users, messages, mailboxes, archived, journal, threads *mongo.Collection
 }
 
 // open makes the handles, once the databases are known.
 func (c *collections) open(d *databases) {
 	*c = collections{
 		users: d.users.Collection(colUsers), messages: d.main.Collection(colMessages), mailboxes: d.main.Collection(colMailboxes),
-		archived: d.main.Collection(colArchived), journal: d.main.Collection(colJournal),
+		archived: d.main.Collection(colArchived), journal: d.main.Collection(colJournal), threads: d.main.Collection(colThreads),
 	}
 }
 

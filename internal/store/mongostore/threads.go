@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/sha1"
 	"encoding/base64"
-	"errors"
 	"slices"
 	"time"
 
@@ -60,58 +59,59 @@ func (s *Store) assignThreads(ctx context.Context, acct mail.AccountID, in []*st
 
 // assignThread returns the conversation with one of the references and this subject.
 func (s *Store) assignThread(ctx context.Context, acct mail.AccountID, references []string, subject string) (bson.ObjectID, error) {
-	threads := s.db.main.Collection(colThreads)
 	hashes := threadHashes(references)
 	id := bson.ObjectID(newID[mail.ThreadID](s))
 	err := s.again(ctx, func(ctx context.Context) error {
-		if made, err := s.makeThread(ctx, &threading{user: oid(acct), id: id, hashes: hashes, subject: subject}); err != nil || made {
+		t := &threading{user: oid(acct), id: id, hashes: hashes, subject: subject}
+		if made, err := s.makeThread(ctx, t); err != nil || made {
 			return err
 		}
-		known, err := knownThread(ctx, threads, acct, hashes, subject, s.o.Now())
+		if len(hashes) == 0 {
+			return s.insertThread(ctx, t)
+		}
+		known, err := s.knownThread(ctx, t)
 		if err == nil {
 			id = known
-		}
-		if !errors.Is(err, mongo.ErrNoDocuments) {
-			return err
-		}
-		ids := bson.A{nil}
-		if len(hashes) > 0 {
-			ids = textArray(hashes)
-		}
-		_, err = threads.InsertOne(ctx, bson.D{
-			{Key: "_id", Value: id}, {Key: "user", Value: oid(acct)}, {Key: "ids", Value: ids}, {Key: "subject", Value: subject},
-			{Key: "updated", Value: stored(s.o.Now())},
-		})
-		if mongo.IsDuplicateKeyError(err) { // by an attempt of which the answer was lost
-			return nil
 		}
 		return err
 	})
 	return id, readError("find the conversation", err)
 }
 
-// knownThread finds a conversation and adds the references to it.
-func knownThread(ctx context.Context, threads *mongo.Collection, acct mail.AccountID, hashes []string, subject string, now time.Time) (bson.ObjectID, error) {
-	if len(hashes) == 0 {
-		return bson.ObjectID{}, mongo.ErrNoDocuments
+// insertThread makes the conversation of a message without references, which no other will find.
+func (s *Store) insertThread(ctx context.Context, t *threading) error {
+	_, err := s.threads().InsertOne(ctx, bson.D{
+		{Key: "_id", Value: t.id}, {Key: "user", Value: t.user}, {Key: "ids", Value: bson.A{nil}}, {Key: "subject", Value: t.subject},
+		{Key: "updated", Value: stored(s.o.Now())},
+	})
+	if mongo.IsDuplicateKeyError(err) { // by an attempt of which the answer was lost
+		return nil
 	}
-	doc, err := threads.FindOneAndUpdate(ctx, threadFilter(oid(acct), hashes, subject), threadUpdate(hashes, now), options.FindOneAndUpdate().SetProjection(bson.D{{Key: "_id", Value: 1}})).Raw()
+	return err
+}
+
+// knownThread finds a conversation and adds the references to it, or makes it. An attempt of which the answer was lost has
+// made what the next one finds.
+func (s *Store) knownThread(ctx context.Context, t *threading) (bson.ObjectID, error) {
+	filter, update := threadUpsert(t, s.o.Now())
+	doc, err := s.threads().FindOneAndUpdate(ctx, filter, update,
+		options.FindOneAndUpdate().SetUpsert(true).SetReturnDocument(options.After).SetProjection(bson.D{{Key: "_id", Value: 1}})).Raw()
 	if err != nil {
 		return bson.ObjectID{}, err
 	}
 	return doc.Lookup("_id").ObjectID(), nil
 }
 
-// threadFilter finds the conversation of an account with one of some references and a subject.
-func threadFilter(user bson.ObjectID, hashes []string, subject string) bson.D {
-	return bson.D{{Key: "user", Value: user}, {Key: "ids", Value: bson.D{{Key: "$in", Value: hashes}}}, {Key: "subject", Value: subject}}
-}
-
-// threadUpdate adds references to a conversation.
-func threadUpdate(hashes []string, now time.Time) bson.D {
-	return bson.D{
-		{Key: "$addToSet", Value: bson.D{{Key: "ids", Value: bson.D{{Key: "$each", Value: hashes}}}}},
+// threadUpsert finds the conversation of an account with one of some references and a subject, and adds the references to it;
+// where there is none it makes one.
+func threadUpsert(t *threading, now time.Time) (filter, update bson.D) {
+	// An $in of one value may be taken for an equality, whose value the new document would have. No hash is empty.
+	some := append(slices.Clone(t.hashes), "")
+	filter = bson.D{{Key: "user", Value: t.user}, {Key: "ids", Value: bson.D{{Key: "$in", Value: some}}}, {Key: "subject", Value: t.subject}}
+	return filter, bson.D{
+		{Key: "$addToSet", Value: bson.D{{Key: "ids", Value: bson.D{{Key: "$each", Value: t.hashes}}}}},
 		{Key: "$set", Value: bson.D{{Key: "updated", Value: stored(now)}}},
+		{Key: "$setOnInsert", Value: bson.D{{Key: "_id", Value: t.id}}},
 	}
 }
 

@@ -20,6 +20,7 @@ import (
 type together struct {
 	numbers *batch.Batcher[boxOf, *taking]
 	charges *batch.Batcher[bson.ObjectID, *charging]
+	swaps   *batch.Batcher[struct{}, []*taking] // of rounds
 	rounds
 }
 
@@ -30,6 +31,7 @@ func (s *Store) startTogether() {
 	s.together = together{
 		numbers: batch.New[boxOf](maxTogether, s.takeTogether),
 		charges: batch.New[bson.ObjectID](maxTogether, s.chargeTogether),
+		swaps:   batch.New[struct{}](maxTogether/roundMembers, s.takeAll),
 		rounds:  s.newRounds(),
 	}
 }
@@ -58,14 +60,21 @@ type taking struct {
 	uids, modSeqs int
 	end           time.Time
 	got           *reservation
+	alone         bool // others have taken the numbers meanwhile: it is to be tried alone
 	err           error
 }
 
 // take makes one attempt to take numbers of a mailbox, together with who else does it meanwhile.
-func (s *Store) take(acct mail.AccountID, mbox mail.MailboxID, uids, modSeqs int) (*reservation, error) {
+func (s *Store) take(ctx context.Context, acct mail.AccountID, mbox mail.MailboxID, uids, modSeqs int) (*reservation, error) {
 	t := &taking{boxOf: boxOf{acct, mbox}, uids: uids, modSeqs: modSeqs, end: time.Now().Add(s.o.Timeout)}
-	if err := s.together.numbers.Do(t.boxOf, t); err != nil {
+	together, err := s.together.number.Do(memberOf(ctx), t)
+	if err != nil {
 		return nil, err
+	}
+	if !together || t.alone {
+		if err := s.together.numbers.Do(t.boxOf, t); err != nil {
+			return nil, err
+		}
 	}
 	return t.got, t.err
 }
@@ -81,13 +90,10 @@ func (s *Store) takeTogether(in []*taking) {
 	defer cancel()
 	all, err := s.takeNumbers(ctx, in[0].acct, in[0].mbox, uids, modSeqs, nil)
 	for _, t := range in {
-		if t.err = err; err != nil {
-			continue
-		}
-		r := *all
-		t.got = &r
-		all.uid += mail.UID(t.uids)
-		all.modSeq += mail.ModSeq(t.modSeqs)
+		t.err = err
+	}
+	if err == nil {
+		deal(all, in)
 	}
 }
 
@@ -108,7 +114,9 @@ func (s *Store) takeNumbers(ctx context.Context, acct mail.AccountID, mbox mail.
 	if err != nil {
 		return nil, err
 	}
-	return &reservation{box: doc, asked: asked, uid: mail.UID(integer(doc.Lookup("uidNext"))), modSeq: mail.ModSeq(integer(doc.Lookup("modifyIndex"))) + 1}, nil
+	r := &reservation{box: doc, asked: asked, uid: mail.UID(integer(doc.Lookup("uidNext"))), modSeq: mail.ModSeq(integer(doc.Lookup("modifyIndex"))) + 1}
+	s.seen.saw(oid(mbox), &seenBox{doc: doc, uid: r.uid + mail.UID(uids), modSeq: r.modSeq - 1 + mail.ModSeq(modSeqs), at: time.Now()})
+	return r, nil
 }
 
 // charging is an attempt at a charge.
