@@ -25,7 +25,8 @@ const (
 //
 // Nobody waits while few are under way at the same time: who comes then is alone in its round. Otherwise who comes first waits
 // a little for others, however many rounds are under way. Those who were in a round together end it together, and so come
-// again at about the same time. Rounds are safe for concurrent use. Make them with NewRounds.
+// again at about the same time: once as many have come as were in the last round, and nobody is under way, they do not wait
+// for more. Rounds are safe for concurrent use. Make them with NewRounds.
 type Rounds struct {
 	limits Limits
 
@@ -33,6 +34,7 @@ type Rounds struct {
 	inside  int           // callers that have come and have not left
 	others  float64       // how many others are there when one comes, on average
 	takes   time.Duration // from the start of a round until a member leaves, on average
+	last    int           // members of the last round
 	waiting []chan *Member
 	timer   *time.Timer // starts the round of those who wait
 }
@@ -74,13 +76,18 @@ func (r *Rounds) Enter() *Member {
 	turn := make(chan *Member, 1)
 	r.waiting = append(r.waiting, turn)
 	switch {
-	case r.others < r.limits.Others || len(r.waiting) >= r.limits.Members:
+	case r.others < r.limits.Others || len(r.waiting) >= r.limits.Members || r.complete():
 		r.start()
 	case len(r.waiting) == 1:
 		r.timer = time.AfterFunc(r.patience(), r.gathered)
 	}
 	r.mu.Unlock()
 	return <-turn
+}
+
+// complete reports whether those who were in the last round are likely all here again: nobody is under way, and as many wait.
+func (r *Rounds) complete() bool {
+	return r.last > 1 && len(r.waiting) == r.inside && len(r.waiting) >= r.last
 }
 
 // patience is how long who comes now waits for others.
@@ -115,7 +122,7 @@ func (r *Rounds) start() {
 	for i, turn := range r.waiting {
 		turn <- o.members[i]
 	}
-	r.waiting = nil
+	r.waiting, r.last = nil, len(o.members)
 }
 
 // left counts a member that has left.

@@ -86,6 +86,44 @@ func TestRounds(t *testing.T) {
 	}
 }
 
+// Those who were in a round together do not wait longer than until all of them have come again, unless others are under way,
+// who may come as well.
+func TestRoundAgain(t *testing.T) {
+	for _, tc := range []struct {
+		name        string
+		last, again int
+		under       bool // another is under way
+		want        time.Duration
+	}{
+		{"all again", 3, 3, false, 0},
+		{"less", 3, 2, false, testGather},
+		{"another is under way", 3, 3, true, testGather},
+		{"one alone was there", 1, 1, false, testGather},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := testRounds(10)
+				leave := func(members []*Member) {
+					for _, m := range members {
+						m.Leave()
+					}
+				}
+				if tc.under {
+					defer leave(enterTogether(r, 1))
+				}
+				leave(enterTogether(r, tc.last))
+				r.takes = time.Minute
+				begin := time.Now()
+				members := enterTogether(r, tc.again)
+				if d := time.Since(begin); d != tc.want {
+					t.Errorf("they waited %v, want %v", d, tc.want)
+				}
+				leave(members)
+			})
+		})
+	}
+}
+
 // How many are there at the same time, and how long they stay, is found out from those who come.
 func TestAverages(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -272,7 +272,7 @@ func Default() *Config {
 			FlagDelay: Duration(200 * time.Millisecond), SyncDelay: Duration(300 * time.Microsecond), JournalAge: Duration(12 * time.Hour), ThreadAge: Duration(180 * 24 * time.Hour),
 		},
 		DBs: DBs{
-			Redis: "", Sender: "zone-mta", MaxPool: 100, Gather: Duration(2 * time.Millisecond), Timeout: Duration(10 * time.Second), Lease: Duration(3 * time.Second),
+			Redis: "", Sender: "zone-mta", MaxPool: 100, Gather: Duration(4 * time.Millisecond), Timeout: Duration(10 * time.Second), Lease: Duration(3 * time.Second),
 			StartWait: Duration(2 * time.Minute), AccountLifetime: Duration(time.Second), HeadroomMB: 32,
 			SearchIndexMB: 64, SearchTextMB: 64, DescriptionCacheMB: 16, ContentCacheMB: 48,
 		},

@@ -27,7 +27,7 @@ type Options struct {
 	// MaxPool bounds the connections to each server; 100 when zero.
 	MaxPool int
 	// Gather is how long a message waits at most for others that come at the same time, while several are on their way into the
-	// database, which is then given one command where each would have its own; 2 ms when zero, none when negative.
+	// database, which is then given one command where each would have its own; 4 ms when zero, none when negative.
 	Gather time.Duration
 	// Timeout bounds each operation on the database, retries included; 10 s when zero.
 	Timeout time.Duration
@@ -107,7 +107,7 @@ func (o *Options) setDefaults() {
 		o.MaxPool = 100
 	}
 	if o.Gather == 0 {
-		o.Gather = 2 * time.Millisecond
+		o.Gather = 4 * time.Millisecond
 	}
 	if o.Timeout == 0 {
 		o.Timeout = 10 * time.Second
