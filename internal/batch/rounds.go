@@ -9,7 +9,7 @@ import (
 // Limits bound rounds.
 type Limits struct {
 	Members int           // of a round, greater than zero
-	Others  float64       // how many others are to be there when one comes, on average, for it to wait for company
+	Others  float64       // how many others are to be there when a round starts, on average, for who comes to wait for company
 	Gather  time.Duration // how long who comes first waits for others at most
 	Wait    time.Duration // how long those at a step wait for the other members
 }
@@ -32,7 +32,7 @@ type Rounds struct {
 
 	mu      sync.Mutex
 	inside  int           // callers that have come and have not left
-	others  float64       // how many others are there when one comes, on average
+	others  float64       // how many others are there when the round of a caller starts, on average
 	takes   time.Duration // from the start of a round until a member leaves, on average
 	last    int           // members of the last round
 	waiting []chan *Member
@@ -71,7 +71,6 @@ type meeting struct {
 // Enter returns when the caller is a member of a round. The member must leave it.
 func (r *Rounds) Enter() *Member {
 	r.mu.Lock()
-	r.others += (float64(r.inside) - r.others) / memory
 	r.inside++
 	turn := make(chan *Member, 1)
 	r.waiting = append(r.waiting, turn)
@@ -118,6 +117,7 @@ func (r *Rounds) start() {
 	now := time.Now()
 	for i := range o.members {
 		o.members[i] = &Member{round: o, begun: now}
+		r.others += (float64(r.inside-1) - r.others) / memory
 	}
 	for i, turn := range r.waiting {
 		turn <- o.members[i]
