@@ -142,7 +142,7 @@ func TestAverages(t *testing.T) {
 			})
 		}
 		g.Wait()
-		if r.others < at-1.1 || r.others > at-1 {
+		if r.others < 2 || r.others > at-1 {
 			t.Errorf("%.1f others of %d", r.others, at-1)
 		}
 		if d := r.takes; d < stay*9/10 || d > stay {
@@ -155,6 +155,23 @@ func TestAverages(t *testing.T) {
 		visit()
 		if d := time.Since(begin); d != stay {
 			t.Errorf("one that comes alone takes %v, want %v", d, stay)
+		}
+	})
+}
+
+// Those who come at the same time, after all who were there have left, count each other.
+func TestAverageOfRounds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := NewRounds(Limits{Members: 10, Others: 2, Gather: testGather, Wait: testWait})
+		const at = 4
+		r.others = at - 1
+		for range 10 * memory {
+			for _, m := range enterTogether(r, at) {
+				if len(m.round.members) != at {
+					t.Fatalf("a round of %d, want %d; %.1f others on average", len(m.round.members), at, r.others)
+				}
+				m.Leave()
+			}
 		}
 	})
 }

@@ -3,6 +3,7 @@ package mongostore
 import (
 	"bytes"
 	"context"
+	"errors"
 	"slices"
 	"sync"
 	"time"
@@ -141,7 +142,7 @@ func swapsOf(in []*taking) (swaps []*swap) {
 	return swaps
 }
 
-// swapAll takes the numbers that nobody else takes meanwhile. An error says that it is not known which were taken.
+// swapAll takes the numbers that nobody else takes meanwhile. With an error it is not known which were taken: nobody uses them.
 func (s *Store) swapAll(ctx context.Context, swaps []*swap) error {
 	if err := s.lookAtBoxes(ctx, swaps); err != nil {
 		return err
@@ -157,8 +158,8 @@ func (s *Store) swapAll(ctx context.Context, swaps []*swap) error {
 		models[i] = mongo.NewUpdateOneModel().SetFilter(filter).SetUpdate(update)
 	}
 	res, err := s.mailboxes().BulkWrite(ctx, models, options.BulkWrite().SetOrdered(false))
-	if outcomeUnknown(err) {
-		return err
+	if err != nil && (outcomeUnknown(err) || !errors.As(err, new(mongo.BulkWriteException))) {
+		return err // which swaps were made, and confirmed by a majority, nobody has said
 	}
 	if err == nil && res.MatchedCount == int64(len(models)) {
 		for _, w := range swaps {
