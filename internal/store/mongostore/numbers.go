@@ -106,9 +106,8 @@ type swap struct {
 	uids, modSeqs int
 }
 
-// takeAll makes one attempt to take numbers for callers of several rounds.
-func (s *Store) takeAll(groups [][]*taking) {
-	in := slices.Concat(groups...)
+// takeAll makes one attempt to take numbers for several callers.
+func (s *Store) takeAll(in []*taking) {
 	swaps := swapsOf(in)
 	if len(swaps) == 1 {
 		s.takeTogether(in)

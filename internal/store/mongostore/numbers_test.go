@@ -141,3 +141,15 @@ func takeRound(t *testing.T, s *Store, users []*mail.Account, ids []mail.Mailbox
 		gave(i, got.uid, got.modSeq)
 	}
 }
+
+// A round whose turn to take numbers does not come, as the database does not answer another, takes them all the same.
+func TestRoundWithoutTurn(t *testing.T) {
+	s := openStore(t)
+	users := accounts(t, s, "user", 2)
+	s.together.swaps <- struct{}{}
+	in := []*mailing{mailTo(t, s, users[0], "hello", "m0"), mailTo(t, s, users[1], "hello", "m1")}
+	inOneRound(t, s, in...)
+	for i, u := range users {
+		arrived(t, s, u, in[i])
+	}
+}

@@ -38,6 +38,8 @@ const (
 	roundInsert = 4
 	// roundDocument is how large a document is at most that is inserted together with others.
 	roundDocument = 256 << 10
+	// roundTurn is how long a round waits for others that take numbers.
+	roundTurn = 50 * time.Millisecond
 	// roundWait is how long members wait at a step for one who is slower than they.
 	roundWait = 20 * time.Millisecond
 )
@@ -237,12 +239,18 @@ func (s *Store) insertSome(in []*inserting) {
 	}
 }
 
-// numberAll makes one attempt to take numbers for several callers, together with other rounds that do it meanwhile: they may be
-// at the same mailboxes.
+// numberAll makes one attempt to take numbers for several callers. Rounds of this node do it one after the other, as they may be
+// at the same mailboxes. One that does not have its turn soon, as the database does not answer another, leaves it to its members.
 func (s *Store) numberAll(in []*taking) {
-	if err := s.together.swaps.Do(struct{}{}, in); err != nil {
+	late := time.NewTimer(roundTurn)
+	defer late.Stop()
+	select {
+	case s.together.swaps <- struct{}{}:
+		defer func() { <-s.together.swaps }()
+		s.takeAll(in)
+	case <-late.C:
 		for _, t := range in {
-			t.err = err
+			t.alone = true
 		}
 	}
 }

@@ -20,7 +20,7 @@ import (
 type together struct {
 	numbers *batch.Batcher[boxOf, *taking]
 	charges *batch.Batcher[bson.ObjectID, *charging]
-	swaps   *batch.Batcher[struct{}, []*taking] // of rounds
+	swaps   chan struct{} // who swaps numbers has put one in
 	rounds
 }
 
@@ -31,7 +31,7 @@ func (s *Store) startTogether() {
 	s.together = together{
 		numbers: batch.New[boxOf](maxTogether, s.takeTogether),
 		charges: batch.New[bson.ObjectID](maxTogether, s.chargeTogether),
-		swaps:   batch.New[struct{}](maxTogether/roundMembers, s.takeAll),
+		swaps:   make(chan struct{}, 1),
 		rounds:  s.newRounds(),
 	}
 }
