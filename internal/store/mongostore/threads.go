@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
-	"go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
 	"mallard/internal/mail"
@@ -84,10 +83,7 @@ func (s *Store) insertThread(ctx context.Context, t *threading) error {
 		{Key: "_id", Value: t.id}, {Key: "user", Value: t.user}, {Key: "ids", Value: bson.A{nil}}, {Key: "subject", Value: t.subject},
 		{Key: "updated", Value: stored(s.o.Now())},
 	})
-	if mongo.IsDuplicateKeyError(err) { // by an attempt of which the answer was lost
-		return nil
-	}
-	return err
+	return exceptDuplicates(err)
 }
 
 // knownThread finds a conversation and adds the references to it, or makes it. An attempt of which the answer was lost has
