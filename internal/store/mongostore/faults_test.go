@@ -77,9 +77,43 @@ func faultyChanges() map[string]func(c *cluster, far *Store) error {
 			_, err := far.UpdateMailbox(ctx, c.acct, c.boxes[1], func(m *mail.Mailbox) error { m.Subscribed = !m.Subscribed; return nil })
 			return err
 		},
+		"subscribe a name": func(c *cluster, far *Store) error { return far.Subscribe(ctx, c.acct, "name", true, 1000) },
+		"unsubscribe what was deleted": func(c *cluster, far *Store) error {
+			return far.Subscribe(ctx, c.acct, "a", false, 1000)
+		},
+		"unsubscribe": func(c *cluster, far *Store) error {
+			return far.Subscribe(ctx, c.acct, "a", false, 1000)
+		},
+		"delete a subscribed mailbox": func(c *cluster, far *Store) error {
+			return far.DeleteMailbox(ctx, c.acct, c.boxes[1], 1000)
+		},
+		"rename to a subscribed name": func(c *cluster, far *Store) error {
+			return far.RenameMailboxes(ctx, c.acct, []store.Rename{{ID: c.boxes[1], Path: "b"}})
+		},
 		"delete mailbox": func(c *cluster, far *Store) error { return far.DeleteMailbox(ctx, c.acct, c.boxes[1], 1000) },
 		"read":           readAll,
 	}
+}
+
+// prepareFault makes of an account what a change of faultyChanges starts from.
+func (c *cluster) prepareFault(name string) {
+	c.Helper()
+	switch name {
+	case "unsubscribe", "delete a subscribed mailbox":
+		c.subscribe("a")
+	case "unsubscribe what was deleted":
+		c.subscribe("a")
+		must(c, c.nodes[0].DeleteMailbox(context.Background(), c.acct, c.boxes[1], 1000))
+		c.boxes = c.boxes[:1]
+	case "rename to a subscribed name":
+		c.subscribe("b")
+	}
+}
+
+// subscribe subscribes a path, with a node that nothing fails.
+func (c *cluster) subscribe(path string) {
+	c.Helper()
+	must(c, c.nodes[0].Subscribe(context.Background(), c.acct, path, true, 1000))
 }
 
 // readAll reads all that a session does. What is read without an error is whole.
@@ -140,6 +174,7 @@ func TestFaults(t *testing.T) {
 					n++
 					faulty := all.sibling(t, fmt.Sprintf("%s-%d", strings.ReplaceAll(name, " ", "-"), n), "a")
 					faulty.fill(all.nodes[0], faulty.boxes[0], 3)
+					faulty.prepareFault(name)
 					faulty.meetsFault(func() error { return change(faulty, far) })
 				})
 			}
@@ -168,10 +203,11 @@ func (c *cluster) meetsFault(change func() error) {
 func (c *cluster) describe() string {
 	c.Helper()
 	var b strings.Builder
-	boxes, err := c.nodes[0].ListMailboxes(context.Background(), c.acct)
+	boxes, names, err := c.nodes[0].Subscriptions(context.Background(), c.acct)
 	if err != nil {
 		c.Fatal(err)
 	}
+	fmt.Fprintf(&b, "names %q; ", names)
 	for _, box := range boxes {
 		fmt.Fprintf(&b, "%s (subscribed %t):", box.Path, box.Subscribed)
 		for row, err := range c.nodes[0].Fetch(context.Background(), c.acct, box.ID, store.FetchQuery{}) {

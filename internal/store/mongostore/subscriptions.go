@@ -210,7 +210,7 @@ func (s *Store) Subscribe(ctx context.Context, acct mail.AccountID, path string,
 		}
 		// A mailbox that came meanwhile may not know of it.
 		if l, err = s.listing(ctx, acct); err != nil {
-			return err
+			return unknownOutcome(err)
 		}
 	}
 	return mail.NewError(mail.CodeConflict, "the mailboxes are changed by many at a time")
@@ -270,7 +270,7 @@ func (s *Store) subscribeBox(ctx context.Context, acct mail.AccountID, b *mail.M
 	if matched == 0 || on {
 		return matched == 1, nil
 	}
-	return true, s.removePath(ctx, acct, b.Path)
+	return true, unknownOutcome(s.removePath(ctx, acct, b.Path))
 }
 
 // subscribeLate subscribes mailboxes that have just got their paths, if these were subscribed after it was decided that the
