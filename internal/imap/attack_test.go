@@ -43,9 +43,13 @@ func (c *raw) send(text string) {
 // want reads lines up to one with a prefix.
 func (c *raw) want(prefix string) string {
 	c.t.Helper()
-	_ = c.SetReadDeadline(time.Now().Add(10 * time.Second))
+	begin, mib := time.Now(), -1
 	var heard strings.Builder
 	for {
+		if n := heard.Len() >> 20; n > mib { // of a long answer each MiB has a second more
+			mib = n
+			_ = c.SetReadDeadline(begin.Add(10*time.Second + time.Duration(n)*time.Second))
+		}
 		line, err := c.r.ReadString('\n')
 		heard.WriteString(line)
 		if err != nil {
