@@ -38,6 +38,9 @@ func TestRedisGone(t *testing.T) {
 			tt.gone(c.redis)
 			l.waitFor(20)
 			c.nodes[1].Login(u) // logins count in Redis
+			if !harness.Until(10*time.Second, func() bool { return strings.Contains(health(c.nodes[1]), "Redis is down") }) {
+				t.Errorf("health is %s", health(c.nodes[1]))
+			}
 			mark := 0
 			for mark == 0 { // what IDLE is told while Redis is gone
 				fmt.Sscanf(idle.Line(), "* %d EXISTS", &mark)
