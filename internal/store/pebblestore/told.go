@@ -36,7 +36,7 @@ func (s *Store) TakeRecent(ctx context.Context, acct mail.AccountID, mbox mail.M
 	if m == nil {
 		return 0, noMailbox()
 	}
-	told := min(uint64(upTo), m.head.Load().uidNext-1)
+	told := min(uint64(upTo), a.lastUID(m, uint64(upTo)))
 	for {
 		old := m.told.Load()
 		if told <= old {
@@ -47,6 +47,18 @@ func (s *Store) TakeRecent(ctx context.Context, acct mail.AccountID, mbox mail.M
 			return mail.UID(old), nil
 		}
 	}
+}
+
+// lastUID returns the last UID of a mailbox that was given out. A message is in the database
+// a moment before it is in memory: a session that has read it there waits for that.
+func (a *account) lastUID(m *mailbox, seen uint64) uint64 {
+	last := m.head.Load().uidNext - 1
+	if seen <= last {
+		return last
+	}
+	a.mu.Lock() // who changes the account has it until the change is in memory
+	defer a.mu.Unlock()
+	return m.head.Load().uidNext - 1
 }
 
 // noteTold sees to it that the head of a mailbox is written soon.

@@ -187,6 +187,39 @@ func TestToldOfOlderStore(t *testing.T) {
 	r.close()
 }
 
+// A session that has read a message that is in the database but not yet in memory is told of
+// it for all: it is not recent in the next one.
+func TestToldWhileInstalling(t *testing.T) {
+	r := newRig(t, vfs.NewMem())
+	r.append(r.inbox, newMessage("first", "text"), "")
+	a, err := r.s.account(r.ctx, r.acct)
+	r.must(err)
+	defer r.s.accounts.release(a)
+	m := a.set.Load().byID[r.inbox]
+	before := m.head.Load()
+	r.append(r.inbox, newMessage("second", "text"), "")
+	after := m.head.Load()
+	a.mu.Lock()
+	m.head.Store(before) // as it is until the second message is installed
+	ended := make(chan error, 1)
+	go func() {
+		_, err := r.s.TakeRecent(r.ctx, r.acct, r.inbox, 2)
+		ended <- err
+	}()
+	select {
+	case err = <-ended:
+		t.Error("the session did not wait for the message")
+	case <-time.After(50 * time.Millisecond):
+	}
+	m.head.Store(after)
+	a.mu.Unlock()
+	if !t.Failed() {
+		err = <-ended
+	}
+	r.must(err)
+	r.wantTold("after a session that read what was not installed", r.inbox, 2)
+}
+
 // Taking messages costs no change: it is some memory, and a small write for many of them.
 func BenchmarkTakeRecent(b *testing.B) {
 	r := newRig(b, vfs.NewMem())
