@@ -104,6 +104,7 @@ type swap struct {
 	callers       []*taking
 	box           *seenBox // what is taken for the present; nil: it is not there
 	uids, modSeqs int
+	op            bson.ObjectID // its mark, of no other swap: a command may have one of the same mailbox for another account
 }
 
 // takeAll makes one attempt to take numbers for several callers.
@@ -132,7 +133,7 @@ func swapsOf(in []*taking) (swaps []*swap) {
 		i := slices.IndexFunc(swaps, func(w *swap) bool { return w.boxOf == t.boxOf })
 		if i < 0 {
 			i = len(swaps)
-			swaps = append(swaps, &swap{boxOf: t.boxOf})
+			swaps = append(swaps, &swap{boxOf: t.boxOf, op: bson.NewObjectID()})
 		}
 		w := swaps[i]
 		w.callers, w.uids, w.modSeqs = append(w.callers, t), w.uids+t.uids, w.modSeqs+t.modSeqs
@@ -150,10 +151,10 @@ func (s *Store) swapAll(ctx context.Context, swaps []*swap) error {
 	if len(swaps) == 0 {
 		return nil
 	}
-	op, asked := bson.NewObjectID(), time.Now()
+	asked := time.Now()
 	models := make([]mongo.WriteModel, len(swaps))
 	for i, w := range swaps {
-		filter, update := w.statement(op)
+		filter, update := w.statement()
 		models[i] = mongo.NewUpdateOneModel().SetFilter(filter).SetUpdate(update)
 	}
 	res, err := s.mailboxes().BulkWrite(ctx, models, options.BulkWrite().SetOrdered(false))
@@ -166,7 +167,7 @@ func (s *Store) swapAll(ctx context.Context, swaps []*swap) error {
 		}
 		return nil
 	}
-	return s.lookForMarks(ctx, swaps, op, asked)
+	return s.lookForMarks(ctx, swaps, asked)
 }
 
 // lookAtBoxes finds out which numbers are the next ones.
@@ -213,7 +214,7 @@ func (s *Store) readBoxes(ctx context.Context, swaps []*swap) (map[bson.ObjectID
 
 // statement is the update of a swap. It wants also unchanged what the messages are made by, since the document may have been
 // read some time ago.
-func (w *swap) statement(op bson.ObjectID) (filter, update bson.D) {
+func (w *swap) statement() (filter, update bson.D) {
 	filter = append(boxFilter(w.acct, w.mbox),
 		bson.E{Key: "uidNext", Value: numberOf(int64(w.box.uid))}, bson.E{Key: "modifyIndex", Value: numberOf(int64(w.box.modSeq))})
 	for _, key := range []string{"retention", "specialUse", "uidValidity"} {
@@ -226,20 +227,20 @@ func (w *swap) statement(op bson.ObjectID) (filter, update bson.D) {
 	return filter, bson.D{
 		{Key: "$inc", Value: bson.D{{Key: "uidNext", Value: numberOf(int64(w.uids))}, {Key: "modifyIndex", Value: numberOf(int64(w.modSeqs))}}},
 		{Key: "$push", Value: bson.D{{Key: memberMallard + "." + keyTaken, Value: bson.D{
-			{Key: "$each", Value: bson.A{op}}, {Key: "$slice", Value: -maxTaken},
+			{Key: "$each", Value: bson.A{w.op}}, {Key: "$slice", Value: -maxTaken},
 		}}}},
 	}
 }
 
 // lookForMarks deals out what was taken by a command of which some swaps failed.
-func (s *Store) lookForMarks(ctx context.Context, swaps []*swap, op bson.ObjectID, asked time.Time) error {
+func (s *Store) lookForMarks(ctx context.Context, swaps []*swap, asked time.Time) error {
 	docs, err := s.readBoxes(ctx, swaps)
 	if err != nil {
 		return err
 	}
 	for _, w := range swaps {
 		doc := docs[oid(w.mbox)]
-		if marked(doc, op) {
+		if marked(doc, w.op) {
 			s.dealOut(w, asked)
 		} else if doc != nil {
 			now := boxSeen(doc)

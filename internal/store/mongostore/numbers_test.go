@@ -153,3 +153,22 @@ func TestRoundWithoutTurn(t *testing.T) {
 		arrived(t, s, u, in[i])
 	}
 }
+
+// Whoever asks for numbers of a mailbox that is another account's gets none, also beside its owner in the same command.
+func TestSwapOfAnotherAccount(t *testing.T) {
+	s := openStore(t)
+	users := accounts(t, s, "user", 2)
+	box, err := s.MailboxByPath(t.Context(), users[0].ID, mail.Inbox)
+	must(t, err)
+	var in []*taking
+	for _, u := range users {
+		in = append(in, &taking{boxOf: boxOf{u.ID, box.ID}, uids: 1, modSeqs: 1, end: time.Now().Add(time.Minute)})
+	}
+	s.numberAll(in)
+	if got := in[0].got; in[0].err != nil || got == nil || got.uid != 1 {
+		t.Errorf("the owner: %+v, %v", got, in[0].err)
+	}
+	if got := in[1].got; in[1].err != nil || got != nil || !in[1].alone {
+		t.Errorf("the other account: %+v, alone %t, %v", got, in[1].alone, in[1].err)
+	}
+}
