@@ -9,6 +9,7 @@ import (
 // Limits bound rounds.
 type Limits struct {
 	Members int           // of a round, greater than zero
+	Enough  int           // who comes as the last of so many, and of half of those who are there on average, starts a round; zero: Members
 	Others  float64       // how many others are to be there when a round starts, on average, for who comes to wait for company
 	Gather  time.Duration // how long who comes first waits for others at most
 	Wait    time.Duration // how long those at a step wait for the other members
@@ -75,13 +76,22 @@ func (r *Rounds) Enter() *Member {
 	turn := make(chan *Member, 1)
 	r.waiting = append(r.waiting, turn)
 	switch {
-	case r.others < r.limits.Others || len(r.waiting) >= r.limits.Members || r.complete():
+	case r.others < r.limits.Others || len(r.waiting) >= r.enough() || r.complete():
 		r.start()
 	case len(r.waiting) == 1:
 		r.timer = time.AfterFunc(r.patience(), r.gathered)
 	}
 	r.mu.Unlock()
 	return <-turn
+}
+
+// enough is how many are not to wait for others any more. All who are there in one round would be at the same step, which is
+// mostly something that one process elsewhere does alone; with half of them there are two rounds at different steps.
+func (r *Rounds) enough() int {
+	if r.limits.Enough == 0 {
+		return r.limits.Members
+	}
+	return min(r.limits.Members, max(r.limits.Enough, int(r.others+2)/2))
 }
 
 // complete reports whether those who were in the last round are likely all here again: nobody is under way, and as many wait.

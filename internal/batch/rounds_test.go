@@ -385,3 +385,21 @@ func TestRoundsAtRandom(t *testing.T) {
 		}
 	}
 }
+
+// Of many who are there at the same time one half is at a step while the other is at another, unless a round would be small.
+func TestHalves(t *testing.T) {
+	for _, tc := range []struct{ enough, at, want int }{
+		{0, 8, 8}, {2, 8, 4}, {2, 7, 4}, {3, 8, 4}, {6, 8, 6}, {20, 8, 8}, {4, 40, 10},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			r := NewRounds(Limits{Members: 10, Others: 2, Enough: tc.enough, Gather: testGather, Wait: testWait})
+			r.others, r.takes = float64(tc.at-1), time.Minute
+			for _, m := range enterTogether(r, tc.at) {
+				if n := len(m.round.members); n != tc.want && n != tc.at%tc.want {
+					t.Errorf("enough are %d, %d are there: a round of %d, want %d", tc.enough, tc.at, n, tc.want)
+				}
+				m.Leave()
+			}
+		})
+	}
+}

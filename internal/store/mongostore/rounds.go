@@ -32,10 +32,12 @@ type rounds struct {
 const (
 	// roundMembers is how many messages are together at most: a command of more costs hardly less for each.
 	roundMembers = 16
+	// roundEnough is how many are enough for a round, if they are half of those who are there.
+	roundEnough = 4
 	// roundOthers is how many other messages are to be under way on average for one to wait for company.
 	roundOthers = 2
 	// roundInsert is how many messages one command inserts: one process of the server does them one after the other.
-	roundInsert = 4
+	roundInsert = 2
 	// roundDocument is how large a document is at most that is inserted together with others.
 	roundDocument = 256 << 10
 	// roundTurn is how long a round waits for others that take numbers.
@@ -47,7 +49,7 @@ const (
 func (s *Store) newRounds() rounds {
 	r := rounds{charge: batch.NewStep(s.chargeAll), thread: batch.NewStep(s.threadAll), number: batch.NewStep(s.numberAll), insert: batch.NewStep(s.insertAll), journal: batch.NewStep(s.journalAll)}
 	if s.o.Gather > 0 {
-		r.gate = batch.NewRounds(batch.Limits{Members: roundMembers, Others: roundOthers, Gather: s.o.Gather, Wait: roundWait})
+		r.gate = batch.NewRounds(batch.Limits{Members: roundMembers, Enough: roundEnough, Others: roundOthers, Gather: s.o.Gather, Wait: roundWait})
 	}
 	return r
 }
