@@ -16,11 +16,9 @@ import (
 // memory and disk as long as somebody reads them. So nothing waits for the client
 // while rows are read, but for moments: answers are kept in the encoder's buffers. When
 // these stay full, or a message is too large for them, reading ends, the client gets its
-// time, and reading goes on behind the last message.
-
-// readingPatience is how long one reading waits for the client, in all. One that reads fast
-// is now and then a moment behind, and to begin reading anew costs more than that moment.
-const readingPatience = 50 * time.Millisecond
+// time, and reading goes on behind the last message. A client that reads fast is now and
+// then a moment behind, and to begin reading anew costs more than that moment: see
+// Options.ReadPatience.
 
 // reading is one look at the engine.
 type reading struct {
@@ -57,7 +55,7 @@ func (f *fetching) read(ctx context.Context, q store.FetchQuery) (r reading, err
 	f.s.w.Hold(true)
 	defer f.s.w.Hold(false)
 	q.Known = f.known(q.UIDs)
-	patience := readingPatience
+	patience := f.s.srv.o.ReadPatience
 	for row, err := range f.s.srv.o.Mailboxes.Fetch(ctx, f.s.acct.ID, f.s.view.Mailbox(), q) {
 		if err != nil {
 			return r, err

@@ -98,6 +98,10 @@ type Options struct {
 	// RestAfter is the time after which a session that waits for its client gives back
 	// what it needs for carrying out commands. Default 1 second.
 	RestAfter time.Duration
+	// ReadPatience is how long one reading of the engine waits, in all, for a client that is
+	// behind, before the engine is let go and read anew later. Default 50 milliseconds;
+	// negative for not at all.
+	ReadPatience time.Duration
 }
 
 // Defaults of Options.
@@ -113,6 +117,7 @@ const (
 	DefaultKeepAlive    = 4 * time.Minute
 	DefaultTLSTimeout   = time.Minute
 	DefaultRestAfter    = time.Second
+	DefaultReadPatience = 50 * time.Millisecond
 )
 
 func (o *Options) setDefaults() {
@@ -127,6 +132,7 @@ func (o *Options) setDefaults() {
 	setDefault(&o.KeepAlive, DefaultKeepAlive)
 	setDefault(&o.TLSTimeout, DefaultTLSTimeout)
 	setDefault(&o.RestAfter, DefaultRestAfter)
+	setDefault(&o.ReadPatience, DefaultReadPatience)
 	setDefault(&o.Name, "Mallard")
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)

@@ -88,7 +88,7 @@ func TestSlowReaderHoldsNothing(t *testing.T) {
 // A client that reads at once is waited for a moment now and then, as long as the
 // network takes: the store is not begun to be read anew for that.
 func TestQuickReaderReadsOn(t *testing.T) {
-	w := newWorld(t)
+	w := newWorld(t, options(func(o *imap.Options) { o.ReadPatience = time.Minute })) // however loaded the machine is
 	w.allowed = 0
 	const count, size = 400, 40 << 10
 	a := w.client(t)
@@ -114,8 +114,8 @@ func TestQuickReaderReadsOn(t *testing.T) {
 		last = append(last, buf[:n]...)
 		last = last[max(0, len(last)-len(end)):]
 	}
-	// The buffers of a connection take a dozen messages.
-	if n := int(w.readings.Load() - before); total < count*size*9/10 || n > count/20 {
+	// The first ends where the answer proves to be a long one, the second takes the rest.
+	if n := int(w.readings.Load() - before); total < count*size*9/10 || n > 2 {
 		t.Errorf("%d octets came in %d readings", total, n)
 	}
 }

@@ -80,7 +80,11 @@ func (e *Encoder) offer(dst []byte, first <-chan time.Time) bool {
 	select {
 	case e.ahead.full <- b:
 	case <-first:
-		return false
+		select { // both may have been there
+		case e.ahead.full <- b:
+		default:
+			return false
+		}
 	}
 	if own {
 		e.large = largeBuffers.Get().(*[encoderLarge]byte)

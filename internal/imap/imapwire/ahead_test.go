@@ -114,6 +114,34 @@ func TestAwait(t *testing.T) {
 	}
 }
 
+// Where there is room the time does not matter, also when it is over.
+func TestAwaitTakesRoom(t *testing.T) {
+	defer goleak.VerifyNone(t)
+	e := imapwire.NewEncoder(io.Discard)
+	e.Hold(true)
+	line := bytes.Repeat([]byte{'x'}, 1000)
+	for i := range 100 {
+		for !e.Full() {
+			e.Untagged(line)
+		}
+		if i == 0 {
+			if err := e.Drain(); err != nil {
+				t.Fatal(err)
+			}
+			continue
+		}
+		for !e.Fits(200 << 10) { // the buffer before is not being written yet
+			time.Sleep(time.Millisecond)
+		}
+		if _, ok := e.Await(1000, time.Nanosecond); !ok {
+			t.Fatalf("buffer %d: there is room, and it was not taken", i)
+		}
+	}
+	if err := e.Flush(); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // A session that ends in the middle of an answer leaves nothing behind.
 func TestAbandon(t *testing.T) {
 	defer goleak.VerifyNone(t)
