@@ -91,15 +91,17 @@ func (s *Store) expunge(ctx context.Context, acct mail.AccountID, mbox mail.Mail
 
 func (s *Store) expungeBatch(ctx context.Context, acct mail.AccountID, mbox mail.MailboxID, msgs []*hotMessage, kept archivable, refs map[mail.UID]references, lock *boxLock, res *store.ExpungeResult) error {
 	n := &note{Op: bson.NewObjectID(), Node: s.ledger.node, At: s.o.Now(), UIDs: rangesOf(setOfMessages(msgs))}
-	r, err := s.reserve(ctx, acct, mbox, 0, len(msgs), n)
-	if err != nil {
-		return err
-	}
-	var keep []*hotMessage
+	var keep, lose []*hotMessage
 	for _, m := range msgs {
 		if kept(m) {
 			keep = append(keep, m)
+		} else {
+			lose = append(lose, m)
 		}
+	}
+	r, err := s.startRemoval(ctx, acct, mbox, n, len(msgs), lose)
+	if err != nil {
+		return err
 	}
 	if err := s.archive(ctx, mbox, keep); err != nil {
 		s.finishLater(acct, mbox, n)
@@ -267,11 +269,16 @@ func (s *Store) expireMailbox(ctx context.Context, acct mail.AccountID, mbox mai
 }
 
 func (s *Store) expireBatch(ctx context.Context, acct mail.AccountID, mbox mail.MailboxID, msgs []*hotMessage, refs map[mail.UID]references) error {
-	var keep []*hotMessage
+	var keep, lose []*hotMessage
 	for _, m := range msgs {
-		if !m.Copied {
+		if m.Copied {
+			lose = append(lose, m)
+		} else {
 			keep = append(keep, m)
 		}
+	}
+	if err := s.forgetArchived(ctx, acct, lose); err != nil { // the notes that would tell went with the mailbox
+		return err
 	}
 	if err := s.archive(ctx, mbox, keep); err != nil {
 		return err

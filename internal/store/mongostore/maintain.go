@@ -150,7 +150,7 @@ func (s *Store) expireGroup(ctx context.Context, g *expired) (int, error) {
 
 // purge removes archived messages that were kept long enough.
 func (s *Store) purge(ctx context.Context) (n int, err error) {
-	fields := append(referenceFields(), bson.E{Key: "_id", Value: 1}, bson.E{Key: "user", Value: 1}, bson.E{Key: "mailbox", Value: 1}, bson.E{Key: "uid", Value: 1})
+	fields := append(referenceFields(), bson.E{Key: "_id", Value: 1}, bson.E{Key: "user", Value: 1}, bson.E{Key: "mailbox", Value: 1})
 	for {
 		docs, err := findSome(ctx, s.archived(), s.due(), fields, bson.D{{Key: "rdate", Value: 1}}, maintainBatch)
 		if err != nil || len(docs) == 0 {
@@ -183,7 +183,7 @@ func (s *Store) purge(ctx context.Context) (n int, err error) {
 // before the message was removed.
 func (s *Store) lives(ctx context.Context, archived bson.Raw) (bool, error) {
 	err := s.messages().FindOne(ctx, bson.D{
-		{Key: "mailbox", Value: archived.Lookup("mailbox")}, {Key: "uid", Value: archived.Lookup("uid")}, {Key: "_id", Value: archived.Lookup("_id")},
+		{Key: "mailbox", Value: archived.Lookup("mailbox")}, {Key: "_id", Value: archived.Lookup("_id")}, // the UID may be another one by now
 	}, options.FindOne().SetProjection(bson.D{{Key: "_id", Value: 1}})).Err()
 	if errors.Is(err, mongo.ErrNoDocuments) {
 		return false, nil

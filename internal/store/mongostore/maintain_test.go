@@ -121,12 +121,7 @@ func TestArchivedInVain(t *testing.T) {
 		o.Timeout, o.Lease, o.patient = 300*time.Millisecond, 300*time.Millisecond, 10*time.Second
 	})
 	acct, inbox, file := withAttachment(t, s)
-	s.hook = func(step string) error {
-		if step == "delete" {
-			return errors.New("no more of this")
-		}
-		return nil
-	}
+	s.hook = failAt("delete")
 	if _, err := s.Delete(t.Context(), acct, inbox, mail.AllUIDs(), true); !errors.Is(err, store.ErrOutcomeUnknown) {
 		t.Errorf("the deletion gives %v", err)
 	}
@@ -154,6 +149,90 @@ func TestArchivedAndAlive(t *testing.T) {
 	must(t, err)
 	if c, _, _ := s.counters(t, file); done.Archived != 1 || c != 1 || count(t, s.archived(), bson.D{}) != 0 {
 		t.Errorf("%+v; the attachment of the message that is there has %d references", done, c)
+	}
+}
+
+// What is moved or removed for good before the repair of an expunge that failed is no longer in the archive: its references
+// would be taken off twice, and a file go that a message has.
+func TestArchivedThenMoved(t *testing.T) {
+	for _, tc := range []struct {
+		name   string
+		change func(s *Store, acct mail.AccountID, from, to mail.MailboxID) error
+		want   int64 // references afterwards
+	}{
+		{"moved", func(s *Store, acct mail.AccountID, from, to mail.MailboxID) error {
+			_, err := s.Move(t.Context(), acct, from, to, mail.AllUIDs())
+			return err
+		}, 2},
+		{"deleted for good", func(s *Store, acct mail.AccountID, from, _ mail.MailboxID) error {
+			_, err := s.Delete(t.Context(), acct, from, mail.AllUIDs(), false)
+			return err
+		}, 1},
+		{"copied and expunged", func(s *Store, acct mail.AccountID, from, to mail.MailboxID) error {
+			if _, err := s.Copy(t.Context(), acct, from, to, mail.AllUIDs(), 0); err != nil {
+				return err
+			}
+			_, err := s.Expunge(t.Context(), acct, from, mail.AllUIDs(), false)
+			return err
+		}, 2},
+		{"copied and its mailbox deleted", func(s *Store, acct mail.AccountID, from, to mail.MailboxID) error {
+			if _, err := s.Copy(t.Context(), acct, from, to, mail.AllUIDs(), 0); err != nil {
+				return err
+			}
+			return s.expireMailbox(t.Context(), acct, from)
+		}, 2},
+	} {
+		clock := newClock(time.Now())
+		s := openStore(t, func(o *Options) { o.Now, o.Locks = clock.Now, &localLocks{} })
+		acct, inbox, file := withAttachment(t, s)
+		box, err := s.MailboxByPath(t.Context(), acct, "Other")
+		must(t, err)
+		// Another message has the file as well, so that what is taken off too often shows.
+		st, err := s.Stage(t.Context(), contentOf(mixed("\r\n", wrapped(random(1000, 1), 76, "\r\n"))))
+		must(t, err)
+		_, err = s.Append(t.Context(), acct, box.ID, []store.Append{{Staged: st}})
+		must(t, err)
+		must(t, st.Close())
+		s.hook = failAt("delete")
+		if _, err := s.Delete(t.Context(), acct, inbox, mail.AllUIDs(), true); !errors.Is(err, store.ErrOutcomeUnknown) {
+			t.Errorf("%s: the deletion gives %v", tc.name, err)
+		}
+		s.hook = nil
+		must(t, tc.change(s, acct, inbox, box.ID))
+		clock.pass(26 * 24 * time.Hour)
+		_, err = s.Maintain(t.Context())
+		must(t, err)
+		if c, _, _ := s.counters(t, file); c != tc.want || count(t, s.archived(), bson.D{}) != 0 {
+			t.Errorf("%s: the attachment has %d references, want %d", tc.name, c, tc.want)
+		}
+	}
+}
+
+// failAt makes changes fail at a step.
+func failAt(at string) func(step string) error {
+	return func(step string) error {
+		if step == at {
+			return errors.New("no more of this")
+		}
+		return nil
+	}
+}
+
+// A message that is in its mailbox, by whichever UID, keeps its attachments when its row in the archive goes.
+func TestArchivedAndRenumbered(t *testing.T) {
+	s := openStore(t, func(o *Options) { o.Locks = &localLocks{} })
+	_, _, file := withAttachment(t, s)
+	var row bson.D
+	must(t, s.messages().FindOne(t.Context(), bson.D{}).Decode(&row))
+	past := float64(time.Now().Add(-time.Hour).UnixMilli())
+	_, err := s.archived().InsertOne(t.Context(), with(row, bson.D{{Key: "exp", Value: true}, {Key: "rdate", Value: past}}))
+	must(t, err)
+	_, err = s.messages().UpdateMany(t.Context(), bson.D{}, bson.D{{Key: "$set", Value: bson.D{{Key: "uid", Value: 7}}}})
+	must(t, err)
+	_, err = s.Maintain(t.Context())
+	must(t, err)
+	if c, _, _ := s.counters(t, file); c != 1 {
+		t.Errorf("the attachment of the message that is there has %d references", c)
 	}
 }
 

@@ -137,10 +137,12 @@ func (m *moving) batch(ctx context.Context, msgs []*hotMessage) error {
 		return err
 	}
 	n := &note{Op: bson.NewObjectID(), Node: s.ledger.node, At: s.o.Now(), To: oid(m.to)}
-	for _, r := range in {
+	originals := make([]*hotMessage, len(in))
+	for i, r := range in {
+		originals[i] = r.source
 		n.UIDs = append(n.UIDs, noteRange{int64(r.source.UID), int64(r.source.UID)})
 	}
-	source, err := s.reserve(ctx, m.acct, m.from, 0, len(in), n)
+	source, err := s.startRemoval(ctx, m.acct, m.from, n, len(in), originals)
 	if err != nil {
 		return err
 	}

@@ -276,12 +276,42 @@ func (s *Store) unarchive(ctx context.Context, acct mail.AccountID, mbox mail.Ma
 	if err != nil || len(there) == 0 {
 		return err
 	}
-	ids := make(bson.A, 0, len(there))
-	for _, m := range there {
+	return s.forgetArchived(ctx, acct, there)
+}
+
+// forgetArchived removes the rows that messages which are in a mailbox have in the archive: they tell of an expunge that was
+// not completed, and the references are those of the messages.
+func (s *Store) forgetArchived(ctx context.Context, acct mail.AccountID, msgs []*hotMessage) error {
+	if len(msgs) == 0 {
+		return nil
+	}
+	ids := make(bson.A, 0, len(msgs))
+	for _, m := range msgs {
 		ids = append(ids, m.ID)
 	}
-	_, err = s.archived().DeleteMany(ctx, bson.D{{Key: "user", Value: oid(acct)}, {Key: "_id", Value: bson.D{{Key: "$in", Value: ids}}}})
-	return err
+	return s.again(ctx, func(ctx context.Context) error {
+		_, err := s.archived().DeleteMany(ctx, bson.D{{Key: "user", Value: oid(acct)}, {Key: "_id", Value: bson.D{{Key: "$in", Value: ids}}}})
+		return err
+	})
+}
+
+// startRemoval takes numbers and leaves the note of a removal. Messages that are not kept are taken out of the archive when
+// another removal there has not been completed: it may have put them in, and nobody would find them in their mailbox again.
+func (s *Store) startRemoval(ctx context.Context, acct mail.AccountID, mbox mail.MailboxID, n *note, numbers int, lose []*hotMessage) (*reservation, error) {
+	r, err := s.reserve(ctx, acct, mbox, 0, numbers, n)
+	if err != nil || !othersNoted(r.box, n) {
+		return r, err
+	}
+	if err := s.forgetArchived(ctx, acct, lose); err != nil {
+		s.dropNote(ctx, oid(mbox), n) // nothing was done
+		return nil, readError("take messages out of the archive", err)
+	}
+	return r, nil
+}
+
+// othersNoted reports whether a mailbox has notes of other changes than one.
+func othersNoted(box bson.Raw, own *note) bool {
+	return slices.ContainsFunc(notesOf(box), func(n note) bool { return n.Op != own.Op })
 }
 
 // finishLater completes a removal that this node could not complete, once the database answers and has done whatever it was
