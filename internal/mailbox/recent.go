@@ -2,6 +2,7 @@ package mailbox
 
 import (
 	"context"
+	"math"
 	"slices"
 	"sync"
 
@@ -11,36 +12,61 @@ import (
 
 // Recent is the number of messages of a mailbox that no session was told of, which
 // are the ones that would be recent for a session that opens it now (RFC 3501,
-// 6.3.10, RECENT). Without a copy of the mailbox it costs what these are many.
-// Errors: NoMailbox.
+// 6.3.10, RECENT). Without a copy of the mailbox they are read, up to some thousands;
+// when there are more, the mailbox gets a copy, so that who asks again pays for what
+// changed. Errors: NoMailbox.
 func (s *Service) Recent(ctx context.Context, acct mail.AccountID, mbox mail.MailboxID) (int, error) {
 	told, err := s.recents.TakeRecent(ctx, acct, mbox, 0)
 	if err != nil {
 		return 0, err
 	}
-	if sh := s.views.existing(boxKey{acct, mbox}); sh != nil {
-		defer s.views.release(sh)
-		if err := s.sync(ctx, sh); err != nil {
-			return 0, err
+	key := boxKey{acct, mbox}
+	if sh := s.views.existing(key); sh != nil {
+		return s.recentInCopy(ctx, sh, told)
+	}
+	switch told {
+	case 0:
+		all, err := s.Counters(ctx, acct, mbox)
+		c, found := all[mbox]
+		if err == nil && !found {
+			err = mail.NewError(mail.CodeNoMailbox, "no such mailbox")
 		}
-		sh.mu.Lock()
-		defer sh.mu.Unlock()
-		return len(after(sh.rows.UIDs(), told)), nil
-	}
-	if told == 0 {
-		all, err := s.store.Counters(ctx, acct, mbox)
-		return int(all[mbox].Messages), err
-	}
-	if told == ^mail.UID(0) {
+		return int(c.Messages), err
+	case ^mail.UID(0):
 		return 0, nil
 	}
-	n := 0
-	q := store.FetchQuery{UIDs: mail.UIDSet{{First: told + 1, Last: ^mail.UID(0)}}}
-	for _, err := range s.store.Fetch(ctx, acct, mbox, q) {
+	most := s.views.limits.recentRows
+	if s.views.tooLarge(key) {
+		most = math.MaxInt // to read all of it for a copy would cost more
+	}
+	n, err := s.countAfter(ctx, key, told, most)
+	if err != nil || n <= most {
+		return n, err
+	}
+	return s.recentInCopy(ctx, s.views.acquire(key), told)
+}
+
+// recentInCopy counts from a copy and releases it.
+func (s *Service) recentInCopy(ctx context.Context, sh *shared, told mail.UID) (int, error) {
+	defer s.views.release(sh)
+	if err := s.sync(ctx, sh); err != nil {
+		return 0, err
+	}
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	return len(after(sh.rows.UIDs(), told)), nil
+}
+
+// countAfter counts the messages above a UID; more than most says that there are more.
+func (s *Service) countAfter(ctx context.Context, key boxKey, uid mail.UID, most int) (n int, err error) {
+	q := store.FetchQuery{UIDs: mail.UIDSet{{First: uid + 1, Last: ^mail.UID(0)}}}
+	for _, err := range s.store.Fetch(ctx, key.acct, key.mbox, q) {
 		if err != nil {
 			return 0, err
 		}
-		n++
+		if n++; n > most {
+			break
+		}
 	}
 	return n, nil
 }
@@ -53,6 +79,13 @@ func (t *viewTable) existing(key boxKey) *shared {
 		return nil
 	}
 	return t.take(key)
+}
+
+// tooLarge reports whether a copy of a mailbox turned out to be larger than what may be kept.
+func (t *viewTable) tooLarge(key boxKey) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.asked[key] == askTooLarge
 }
 
 // after returns the UIDs of an ascending list above one.

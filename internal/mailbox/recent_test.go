@@ -119,3 +119,38 @@ func TestRecentCounted(t *testing.T) {
 	f.add(t, box, 1, mail.Flags{})
 	check("and one more", 1)
 }
+
+// Many recent messages are counted from a copy, so that the next call does not read them
+// again, unless the copy is too large to be kept.
+func TestManyRecentCounted(t *testing.T) {
+	for name, tc := range map[string]struct {
+		idle                         int
+		firstRead, laterRead, copies int32 // messages that are read; copies that are made
+	}{
+		"with room for a copy": {0, 4, 0, 1},
+		"without":              {-1, 4, 9, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f, a := newCounting(t, tc.idle)
+			f.views.limits.recentRows = 3
+			box := f.boxes[0]
+			f.add(t, box, 10, mail.Flags{})
+			if _, err := f.recents.TakeRecent(t.Context(), f.acct, box, 1); err != nil {
+				t.Fatal(err)
+			}
+			for i, read := range []int32{tc.firstRead, tc.laterRead, tc.laterRead} {
+				a.fetches.Store(0)
+				n, err := f.Recent(t.Context(), f.acct, box)
+				if err != nil || n != 9 {
+					t.Errorf("call %d: %d recent messages, %v", i, n, err)
+				}
+				if got := a.fetches.Load(); got != read || a.wholes.Load() != tc.copies {
+					t.Errorf("call %d: %d messages were read and %d copies made, want %d and %d", i, got, a.wholes.Load(), read, tc.copies)
+				}
+			}
+			if _, err := f.Recent(t.Context(), f.acct, mail.MailboxID{}); mail.CodeOf(err) != mail.CodeNoMailbox {
+				t.Errorf("a mailbox that is not there: %v", err)
+			}
+		})
+	}
+}

@@ -24,6 +24,9 @@ type viewLimits struct {
 	// recentBoxes is for how many mailboxes it is remembered which messages sessions were
 	// told of, where the engine does not, and whether those without a copy were asked for.
 	recentBoxes int
+	// recentRows is how many recent messages of a mailbox without a copy are counted by
+	// reading them.
+	recentRows int
 }
 
 // idleOverhead is about what a copy costs beside its messages, in octets.
@@ -33,7 +36,7 @@ const idleOverhead = 512
 const DefaultIdleCopies = 32 << 20
 
 func defaultViewLimits() viewLimits {
-	return viewLimits{deltas: 1024, deltaRows: 32 << 10, idleOctets: DefaultIdleCopies, recentBoxes: 64 << 10}
+	return viewLimits{deltas: 1024, deltaRows: 32 << 10, idleOctets: DefaultIdleCopies, recentBoxes: 64 << 10, recentRows: 4096}
 }
 
 type boxKey struct {
