@@ -84,7 +84,18 @@ func compareNames(a, b string) int {
 	if r := rank(a) - rank(b); r != 0 {
 		return r
 	}
-	return slices.Compare(strings.Split(a, mail.Separator), strings.Split(b, mail.Separator))
+	for i := range min(len(a), len(b)) {
+		switch {
+		case a[i] == b[i]:
+		case a[i] == mail.Separator[0]:
+			return -1
+		case b[i] == mail.Separator[0]:
+			return 1
+		default:
+			return int(a[i]) - int(b[i])
+		}
+	}
+	return len(a) - len(b)
 }
 
 // list is LIST (RFC 3501, 6.3.8) with the options that RFC 5258, 5819 and 6154
@@ -98,7 +109,7 @@ func (s *session) list(ctx context.Context, cmd *imapwire.Command, a *imapwire.L
 	if err != nil {
 		return err
 	}
-	m := newMatcher(a.Reference, a.Patterns)
+	m, inside := newMatcher(a.Reference, a.Patterns), above(all, &a.Select)
 	var chosen []listed
 	var boxes []mail.MailboxID
 	for _, l := range all {
@@ -106,8 +117,13 @@ func (s *session) list(ctx context.Context, cmd *imapwire.Command, a *imapwire.L
 		if err != nil {
 			return err
 		}
-		l.info = childInfo(&l, &a.Select, all)
-		if !matches || !selects(&l, &a.Select) && len(l.info) == 0 || !a.Select.Subscribed && !l.exists() {
+		if !matches {
+			continue
+		}
+		if inside[l.name] {
+			l.info = childInfo(&a.Select)
+		}
+		if !selects(&l, &a.Select) && len(l.info) == 0 || !a.Select.Subscribed && !l.exists() {
 			continue
 		}
 		chosen = append(chosen, l)
@@ -139,15 +155,28 @@ func selects(l *listed, sel *imapwire.ListSelect) bool {
 	return !sel.SpecialUse || l.box != nil && l.box.SpecialUse != ""
 }
 
+// above marks the names below which something fulfils the selection options, for
+// RECURSIVEMATCH; without it none.
+func above(all []listed, sel *imapwire.ListSelect) map[string]bool {
+	marked := make(map[string]bool)
+	if !sel.RecursiveMatch {
+		return marked
+	}
+	for i := range all {
+		if !selects(&all[i], sel) {
+			continue
+		}
+		// What is above a marked name is marked already.
+		for p := mail.ParentName(all[i].name); p != "" && !marked[p]; p = mail.ParentName(p) {
+			marked[p] = true
+		}
+	}
+	return marked
+}
+
 // childInfo returns the selection options that something below a name fulfils, for
 // which RECURSIVEMATCH has the name listed as well (RFC 5258, 3 and 3.5).
-func childInfo(l *listed, sel *imapwire.ListSelect, all []listed) []string {
-	if !sel.RecursiveMatch || !l.children && !l.named {
-		return nil
-	}
-	if !slices.ContainsFunc(all, func(o listed) bool { return mail.IsInferior(o.name, l.name) && selects(&o, sel) }) {
-		return nil
-	}
+func childInfo(sel *imapwire.ListSelect) []string {
 	var out []string
 	if sel.Subscribed {
 		out = append(out, "SUBSCRIBED")

@@ -12,6 +12,7 @@ import (
 
 	"mallard/internal/imap"
 	"mallard/internal/imap/imapclient"
+	"mallard/internal/mail"
 	"mallard/internal/store/memstore"
 )
 
@@ -333,5 +334,23 @@ func manySessions(t *testing.T, restAfter time.Duration) {
 				t.Fatalf("round %d: session %d has of %s\n%swant\n%s", round, i, s.box, got, want[s.box])
 			}
 		}
+	}
+}
+
+// LIST of many deep names costs what they are, not what they are times each other.
+func TestListOfDeepNames(t *testing.T) {
+	w := newWorld(t)
+	const count, levels = 2000, 25
+	for i := range count {
+		path := fmt.Sprint(i) + strings.Repeat("/x", levels-1)
+		if _, err := w.store.CreateMailbox(t.Context(), w.acct.ID, mail.Mailbox{Path: path}, 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c := w.raw(t)
+	c.login()
+	c.send("l LIST (RECURSIVEMATCH SPECIAL-USE) \"\" *\r\n")
+	if got := c.want("l OK"); strings.Count(got, "* LIST") != 2 { // Sent and Trash: none of the names has such a mailbox below it
+		t.Errorf("other names are listed: %.200s", got)
 	}
 }
