@@ -29,7 +29,7 @@ func TestSubscriptions(t *testing.T) {
 	}
 	const fine = mail.CodeInternal
 	ids := map[string]mail.MailboxID{}
-	for _, in := range []mail.Mailbox{{Path: "a/b/c"}, {Path: "hidden/x", Hidden: true}, {Path: "solo", Subscribed: true}} {
+	for _, in := range []mail.Mailbox{{Path: "a/b/c"}, {Path: "hidden/x", Hidden: true}, {Path: "veil", Hidden: true, Subscribed: true}, {Path: "veil/seen"}, {Path: "solo", Subscribed: true}} {
 		b, err := f.Create(t.Context(), f.acct, in, false)
 		if err != nil {
 			t.Fatal(err)
@@ -42,7 +42,7 @@ func TestSubscriptions(t *testing.T) {
 	}{
 		{"/a/b/c/", fine}, {"a/b", fine}, {"a", fine}, {"a", fine}, // levels above a mailbox
 		{"a/b/c/d", mail.CodeNoMailbox}, {"A", mail.CodeNoMailbox}, {"", mail.CodeNoMailbox}, {"a//b", mail.CodeNoMailbox}, {"x\xff", mail.CodeNoMailbox},
-		{"hidden", mail.CodeNoMailbox}, {"hidden/x", mail.CodeNoMailbox}, {strings.Repeat("x/", mail.MaxNameDepth) + "x", mail.CodeNoMailbox},
+		{"hidden", mail.CodeNoMailbox}, {"hidden/x", mail.CodeNoMailbox}, {"veil", mail.CodeNoMailbox}, {strings.Repeat("x/", mail.MaxNameDepth) + "x", mail.CodeNoMailbox},
 	} {
 		subscribe(tc.name, true, tc.code)
 		if tc.code != fine {
@@ -50,6 +50,9 @@ func TestSubscriptions(t *testing.T) {
 		}
 	}
 	names("a", "a/b")
+	if b, err := f.Get(t.Context(), f.acct, ids["veil"]); err != nil || !b.Subscribed {
+		t.Errorf("who does not see a mailbox has ended its subscription: %+v, %v", b, err)
+	}
 	if err := f.Delete(t.Context(), f.acct, ids["a/b/c"], true); err != nil {
 		t.Fatal(err)
 	}

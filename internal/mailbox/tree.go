@@ -252,38 +252,40 @@ func (s *Service) Subscriptions(ctx context.Context, acct mail.AccountID) ([]*ma
 
 // SetSubscribed subscribes a name, or ends that; doing it again changes nothing. A name
 // can be subscribed that a mailbox has, that is a level above one, or that is subscribed
-// (RFC 3501, 6.3.6: a server may verify that the name exists). Errors: NoMailbox.
+// (RFC 3501, 6.3.6: a server may verify that the name exists). A hidden mailbox does not
+// exist here, also when there are others below it. Errors: NoMailbox.
 func (s *Service) SetSubscribed(ctx context.Context, acct mail.AccountID, name string, on bool) error {
 	path, err := mail.CanonicalName(name)
-	switch {
-	case err != nil && on:
-		return mail.NewError(mail.CodeNoMailbox, "no such mailbox")
-	case err != nil:
-		return nil // nobody can have subscribed it
-	case on:
-		if err := s.known(ctx, acct, path); err != nil {
+	known := err == nil // else nobody can have subscribed it
+	if known {
+		if known, err = s.subscribable(ctx, acct, path, on); err != nil {
 			return err
 		}
 	}
-	return s.store.Subscribe(ctx, acct, path, on, s.maxNames)
+	switch {
+	case known:
+		return s.store.Subscribe(ctx, acct, path, on, s.maxNames)
+	case on:
+		return mail.NewError(mail.CodeNoMailbox, "no such mailbox")
+	}
+	return nil
 }
 
-// known fails with NoMailbox when a name can neither be listed nor is subscribed.
-func (s *Service) known(ctx context.Context, acct mail.AccountID, name string) error {
+// subscribable reports whether a name can be subscribed, or may be that it is.
+func (s *Service) subscribable(ctx context.Context, acct mail.AccountID, name string, on bool) (bool, error) {
 	box, err := s.store.MailboxByPath(ctx, acct, name)
-	if err == nil && !box.Hidden {
-		return nil
-	}
-	if err != nil && mail.CodeOf(err) != mail.CodeNoMailbox {
-		return err
+	switch {
+	case err == nil:
+		return !box.Hidden, nil
+	case mail.CodeOf(err) != mail.CodeNoMailbox:
+		return false, err
+	case !on:
+		return true, nil
 	}
 	boxes, names, err := s.store.Subscriptions(ctx, acct)
 	if err != nil {
-		return err
+		return false, err
 	}
-	listed := func(b *mail.Mailbox) bool { return !b.Hidden && (b.Path == name || mail.IsInferior(b.Path, name)) }
-	if slices.Contains(names, name) || slices.ContainsFunc(boxes, listed) {
-		return nil
-	}
-	return mail.NewError(mail.CodeNoMailbox, "no such mailbox")
+	below := func(b *mail.Mailbox) bool { return !b.Hidden && mail.IsInferior(b.Path, name) }
+	return slices.Contains(names, name) || slices.ContainsFunc(boxes, below), nil
 }
