@@ -176,6 +176,9 @@ func TestFaults(t *testing.T) {
 					faulty.fill(all.nodes[0], faulty.boxes[0], 3)
 					faulty.prepareFault(name)
 					faulty.meetsFault(func() error { return change(faulty, far) })
+					if name == "create" {
+						faulty.announced("new")
+					}
 				})
 			}
 		})
@@ -197,6 +200,19 @@ func (c *cluster) meetsFault(change func() error) {
 		time.Sleep(50 * time.Millisecond)
 	}
 	c.sound()
+}
+
+// announced checks that the journal tells of a mailbox if it is there.
+func (c *cluster) announced(path string) {
+	c.Helper()
+	made := count(c, c.nodes[0].mailboxes(), bson.D{{Key: "user", Value: oid(c.acct)}, {Key: "path", Value: path}})
+	told := c.told(string(store.JournalCreate))
+	for end := time.Now().Add(20 * time.Second); told < made && time.Now().Before(end); told = c.told(string(store.JournalCreate)) {
+		time.Sleep(50 * time.Millisecond)
+	}
+	if told != made {
+		c.Errorf("there are %d mailboxes %q, and the journal tells of %d", made, path, told)
+	}
 }
 
 // describe is what a client sees of the account.

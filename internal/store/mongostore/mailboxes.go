@@ -89,16 +89,36 @@ func (s *Store) CreateMailbox(ctx context.Context, acct mail.AccountID, in mail.
 	}
 	b.Subscribed = b.Subscribed || named != nil
 	if err := s.insertMailbox(ctx, acct, b); err != nil {
+		if errors.Is(err, store.ErrOutcomeUnknown) {
+			s.later(func(ctx context.Context) error { return s.announceMailbox(ctx, acct, b.ID) })
+		}
 		return nil, err
 	}
+	s.log(ctx, mailboxRow(acct, b.ID, store.JournalCreate, b.Path, b.HighestModSeq))
 	s.releaseNames(ctx, acct, named)
 	if !b.Subscribed {
 		if err := s.subscribeLate(ctx, acct, b); err != nil {
 			return nil, err
 		}
 	}
-	s.log(ctx, mailboxRow(acct, b.ID, store.JournalCreate, b.Path, b.HighestModSeq))
 	return b, nil
+}
+
+// announceMailbox writes the journal row of a mailbox of which it was not known whether it was stored, if it is there.
+func (s *Store) announceMailbox(ctx context.Context, acct mail.AccountID, id mail.MailboxID) error {
+	if err := s.calm(ctx, oid(acct)); err != nil {
+		return err
+	}
+	doc, err := s.mailboxDoc(ctx, acct, id)
+	if err != nil && mail.CodeOf(err) == mail.CodeNoMailbox {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	b := mailboxOf(doc)
+	s.log(ctx, mailboxRow(acct, id, store.JournalCreate, b.Path, b.HighestModSeq))
+	return nil
 }
 
 func mailboxExists() error { return mail.NewError(mail.CodeExists, "mailbox already exists") }
