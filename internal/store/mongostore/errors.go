@@ -71,28 +71,37 @@ func unconfirmed(err error) bool {
 	return errors.As(err, &bulk) && bulk.WriteConcernError != nil
 }
 
-// exceptDuplicates is nil for an insert of which nothing is left to do but what was done before.
+// exceptDuplicates is nil for an insert of which nothing is left to do but what was done before. What else failed of it is
+// returned without that: by a duplicate an error looks like one that another attempt does not change.
 func exceptDuplicates(err error) error {
 	if unconfirmed(err) {
 		return err
 	}
 	var one mongo.WriteException
 	var bulk mongo.BulkWriteException
-	var errs mongo.WriteErrors
 	switch {
 	case errors.As(err, &one):
-		errs = one.WriteErrors
-	case errors.As(err, &bulk):
-		for _, e := range bulk.WriteErrors {
-			errs = append(errs, e.WriteError)
+		one.WriteErrors = withoutDuplicates(one.WriteErrors)
+		if len(one.WriteErrors) == 0 {
+			return nil
 		}
-	default:
-		return err
+		return one
+	case errors.As(err, &bulk):
+		bulk.WriteErrors = withoutDuplicates(bulk.WriteErrors)
+		if len(bulk.WriteErrors) == 0 {
+			return nil
+		}
+		return bulk
 	}
+	return err
+}
+
+// withoutDuplicates returns the errors of documents that are not there already.
+func withoutDuplicates[E error](errs []E) (out []E) {
 	for _, e := range errs {
 		if !mongo.IsDuplicateKeyError(e) {
-			return err
+			out = append(out, e)
 		}
 	}
-	return nil
+	return out
 }

@@ -71,3 +71,35 @@ func TestInsertedBefore(t *testing.T) {
 		}
 	}
 }
+
+// Of an insert of several documents some are there already and others failed: what is done about it goes by those that failed.
+func TestInsertedInPart(t *testing.T) {
+	for _, tc := range []struct {
+		name           string
+		code           int
+		again, unknown bool
+	}{
+		{"a write conflict", 112, true, false},
+		{"an election", 11602, true, true},
+		{"refused", 121, false, false},
+	} {
+		there, failed := mongo.WriteError{Code: 11000}, mongo.WriteError{Code: tc.code}
+		for _, in := range []error{
+			mongo.BulkWriteException{WriteErrors: []mongo.BulkWriteError{{WriteError: there}, {WriteError: failed}}},
+			fmt.Errorf("insert: %w", mongo.BulkWriteException{WriteErrors: []mongo.BulkWriteError{{WriteError: failed}, {WriteError: there}}}),
+			mongo.WriteException{WriteErrors: mongo.WriteErrors{there, failed}},
+		} {
+			err := exceptDuplicates(in)
+			if transient(err) != tc.again || outcomeUnknown(err) != tc.unknown || mongo.IsDuplicateKeyError(err) {
+				t.Errorf("%s: %v: another attempt %t, outcome unknown %t; want %t, %t", tc.name, err, transient(err), outcomeUnknown(err), tc.again, tc.unknown)
+			}
+			var server mongo.ServerError
+			if !errors.As(err, &server) || !server.HasErrorCode(tc.code) {
+				t.Errorf("%s: %v has lost its code", tc.name, err)
+			}
+			if !mongo.IsDuplicateKeyError(in) {
+				t.Errorf("%s: the error of the driver was changed: %v", tc.name, in)
+			}
+		}
+	}
+}
