@@ -72,6 +72,7 @@ func (s *Store) take(ctx context.Context, acct mail.AccountID, mbox mail.Mailbox
 		return nil, err
 	}
 	if !together || t.alone {
+		t.end = time.Now().Add(s.o.Timeout) // who takes them with it ends then as well
 		if err := s.together.numbers.Do(t.boxOf, t); err != nil {
 			return nil, err
 		}
@@ -146,6 +147,7 @@ func (s *Store) chargeOnce(ctx context.Context, c *charging) error {
 		return err
 	}
 	if c.alone {
+		c.end = time.Now().Add(s.o.Timeout)
 		s.chargeTogether([]*charging{c})
 	}
 	return c.err

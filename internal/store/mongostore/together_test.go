@@ -6,10 +6,12 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/event"
 
+	"mallard/internal/batch"
 	"mallard/internal/mail"
 )
 
@@ -115,5 +117,40 @@ func TestChargesTogether(t *testing.T) {
 	}
 	if a, err = s.Account(t.Context(), acct.ID); err != nil || a.StorageUsed != quota+size*callers {
 		t.Errorf("%d octets are counted, want %d; error %v", a.StorageUsed, quota+size*callers, err)
+	}
+}
+
+// Who has waited long for the swaps of a round has its whole time when it takes numbers alone, as those have with whom it does.
+func TestNumbersAloneHaveTheirTime(t *testing.T) {
+	const timeout = 2 * time.Second
+	s := openStore(t, func(o *Options) { o.Timeout = timeout })
+	acct := newAccount(t, s, "together")
+	box, err := s.MailboxByPath(t.Context(), acct.ID, mail.Inbox)
+	must(t, err)
+	var took time.Duration
+	s.together.number = batch.NewStep(func(in []*taking) {
+		time.Sleep(timeout - timeout/4)
+		for _, one := range in {
+			one.alone = true
+		}
+	})
+	s.together.numbers = batch.New[boxOf](maxTogether, func(in []*taking) {
+		took = time.Until(in[0].end)
+		s.takeTogether(in)
+	})
+	s.together.gate = batch.NewRounds(batch.Limits{Members: 2, Gather: time.Minute, Wait: time.Minute})
+	var g sync.WaitGroup
+	for range 2 {
+		g.Go(func() {
+			ctx, m := s.enterRound(t.Context(), 1)
+			defer m.Leave()
+			if _, err := s.take(ctx, acct.ID, box.ID, 1, 1); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	g.Wait()
+	if took < timeout/2 {
+		t.Errorf("%v of %v were left", took, timeout)
 	}
 }
