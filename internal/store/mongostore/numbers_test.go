@@ -172,3 +172,36 @@ func TestSwapOfAnotherAccount(t *testing.T) {
 		t.Errorf("the other account: %+v, alone %t, %v", got, in[1].alone, in[1].err)
 	}
 }
+
+// A mailbox that is restored with lesser numbers has those, also for a node that saw greater ones.
+func TestSwapAfterRestore(t *testing.T) {
+	s := openStore(t)
+	users := accounts(t, s, "user", 2)
+	var ids []mail.MailboxID
+	for _, u := range users {
+		box, err := s.MailboxByPath(t.Context(), u.ID, mail.Inbox)
+		must(t, err)
+		ids = append(ids, box.ID)
+	}
+	round := func(want ...mail.UID) {
+		t.Helper()
+		for i := range users {
+			in := make([]*taking, len(users))
+			for k, u := range users {
+				in[k] = &taking{boxOf: boxOf{u.ID, ids[k]}, uids: 1, modSeqs: 1, end: time.Now().Add(time.Minute)}
+			}
+			s.numberAll(in)
+			for k := range in {
+				if in[k].err != nil || in[k].alone || in[k].got.uid != want[k]+mail.UID(i) {
+					t.Errorf("mailbox %d: %+v; want UID %d by the swap", k, in[k], want[k]+mail.UID(i))
+				}
+			}
+		}
+	}
+	round(1, 1)
+	box, err := s.Mailbox(t.Context(), users[0].ID, ids[0])
+	must(t, err)
+	box.UIDNext, box.HighestModSeq = 1, 1
+	must(t, s.RestoreMailbox(t.Context(), users[0].ID, *box))
+	round(1, 3)
+}

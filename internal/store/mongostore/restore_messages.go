@@ -49,6 +49,7 @@ func (s *Store) RestoreMailbox(ctx context.Context, acct mail.AccountID, m mail.
 		return writeError("restore the mailbox", err)
 	}
 	s.tracks.forget(oid(m.ID))
+	s.seen.forget(oid(m.ID))
 	if err := writeAgain("note the UIDVALIDITY", func() error {
 		_, err := s.users().UpdateOne(ctx, bson.D{{Key: "_id", Value: oid(acct)}},
 			bson.D{{Key: "$max", Value: bson.D{{Key: memberMallard + "." + keyValidity, Value: numberOf(int64(m.UIDValidity))}}}})
