@@ -44,6 +44,7 @@ func maintain(ctx context.Context, s store.Store) error {
 func TestStore(t *testing.T) {
 	t.Parallel() // it and other long tests mostly wait for the database
 	w := newShardWatch()
+	w.excuses = true // the suite has nodes maintained and accounts counted anew
 	storetest.Run(t, storetest.Engine{Name: "mongo", New: newDisk(w, -1), Gaps: true, Parallel: true, CountsCRLF: true, Maintain: maintain})
 	w.check(t)
 }
@@ -51,6 +52,7 @@ func TestStore(t *testing.T) {
 func TestStoreCached(t *testing.T) {
 	t.Parallel()
 	w := newShardWatch()
+	w.excuses = true // the suite has nodes maintained and accounts counted anew
 	storetest.Run(t, storetest.Engine{
 		Name: "mongo", New: newDisk(w, 1<<20), Gaps: true, Parallel: true, CountsCRLF: true, Maintain: maintain, Only: []string{"Fetch", "Copy", "Content", "Aliasing"},
 	})
