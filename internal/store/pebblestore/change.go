@@ -224,7 +224,7 @@ func (c *change) writeHeads() {
 			continue
 		}
 		b.head.epoch, b.head.reserved = c.s.epoch, min(b.head.uidNext+uidGap, endOfUIDs)
-		b.head.told = b.told.Load()
+		b.head.told = min(b.told.Load(), b.head.uidNext-1)
 		set(c.batch, boxKey(tabMailboxHead, c.acct.id, b.id), b.head.append(buf[:0]))
 		if b.profile != nil {
 			set(c.batch, boxKey(tabMailbox, c.acct.id, b.id), b.profile.append(nil))

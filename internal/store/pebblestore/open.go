@@ -301,11 +301,11 @@ func (s *Store) syncLoop() {
 			return
 		case <-timer.C:
 		}
-		if !s.writeTold() {
-			s.syncSoon()
-		}
 		if err := s.syncLog(); err != nil {
 			s.log.Error("sync the log", "err", err)
+		}
+		if !s.writeTold() { // after the flush, which it must not put off: that of the heads is the next one
+			s.syncSoon()
 		}
 	}
 }

@@ -167,7 +167,7 @@ func (s *Store) RestoreMailbox(ctx context.Context, acct mail.AccountID, in mail
 	p.keywords = slices.Clone(in.Keywords)
 	b.profile = &p
 	b.head.uidNext, b.head.highest, b.head.lost = uint64(in.UIDNext), uint64(in.HighestModSeq), nil
-	b.told.Store(min(b.told.Load(), b.head.uidNext-1))
+	c.applied = b.mailbox.lowerTold
 	b.silent()
 	c.head.uidValidity = max(c.head.uidValidity, uint64(in.UIDValidity))
 	entries := slices.DeleteFunc(slices.Clone(c.acct.set.Load().sorted), func(e boxEntry) bool { return e.box == b.mailbox })

@@ -43,6 +43,7 @@ func (s *Store) TakeRecent(ctx context.Context, acct mail.AccountID, mbox mail.M
 			return mail.UID(old), nil
 		}
 		if m.told.CompareAndSwap(old, told) {
+			m.lowerTold()
 			s.noteTold(a, m)
 			return mail.UID(old), nil
 		}
@@ -59,6 +60,15 @@ func (a *account) lastUID(m *mailbox, seen uint64) uint64 {
 	a.mu.Lock() // who changes the account has it until the change is in memory
 	defer a.mu.Unlock()
 	return m.head.Load().uidNext - 1
+}
+
+// lowerTold keeps what sessions were told of within the UIDs that were given out, which become
+// fewer when a mailbox is restored. That asks for it when its head is in memory; who took
+// the UID from the head before does so afterwards.
+func (m *mailbox) lowerTold() {
+	last := m.head.Load().uidNext - 1
+	for old := m.told.Load(); old > last && !m.told.CompareAndSwap(old, last); old = m.told.Load() {
+	}
 }
 
 // noteTold sees to it that the head of a mailbox is written soon.
@@ -79,35 +89,34 @@ func (s *Store) noteTold(a *account, m *mailbox) {
 	s.syncSoon()
 }
 
-// writeTold writes the heads of the mailboxes that were noted, and reports whether it
-// is done with all of them. It waits for no change that is under way.
+// writeTold writes the heads of the mailboxes that were noted, and reports whether there
+// were none. It waits for no change that is under way: their mailboxes are noted again.
 func (s *Store) writeTold() (done bool) {
 	s.told.mu.Lock()
 	boxes := s.told.boxes
 	s.told.boxes = nil
 	s.told.mu.Unlock()
-	done = true
 	for m, a := range boxes {
 		if a.mu.TryLock() {
 			s.writeToldOf(a, m)
 			a.mu.Unlock()
 		} else {
 			s.noteTold(a, m)
-			done = false
 		}
 		s.accounts.release(a)
 	}
-	return done
+	return len(boxes) == 0
 }
 
 // writeToldOf writes the head of one mailbox, when no change has done so; the account is
 // locked. A failure costs nobody anything: messages may be recent once more.
 func (s *Store) writeToldOf(a *account, m *mailbox) {
 	h := *m.head.Load()
-	if a.gone || a.set.Load().byID[m.id] != m || h.told >= m.told.Load() || s.writable(false) != nil {
+	told := min(m.told.Load(), h.uidNext-1)
+	if a.gone || a.set.Load().byID[m.id] != m || h.told >= told || s.writable(false) != nil {
 		return
 	}
-	h.told = m.told.Load()
+	h.told = told
 	if reserved := m.reserved.Load(); reserved > 0 { // perhaps for a change that failed afterwards
 		h.epoch, h.reserved = s.epoch, max(h.reserved, reserved)
 	}

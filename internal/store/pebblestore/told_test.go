@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -218,6 +220,70 @@ func TestToldWhileInstalling(t *testing.T) {
 	}
 	r.must(err)
 	r.wantTold("after a session that read what was not installed", r.inbox, 2)
+}
+
+// A mailbox that is restored with fewer UIDs leaves no session told of more, also not one that
+// was told meanwhile.
+func TestToldWhileRestoring(t *testing.T) {
+	r := newRig(t, vfs.NewMem())
+	b, err := r.s.Mailbox(r.ctx, r.acct, r.inbox)
+	r.must(err)
+	a, err := r.s.account(r.ctx, r.acct)
+	r.must(err)
+	defer r.s.accounts.release(a)
+	m := a.set.Load().byID[r.inbox]
+	var stop atomic.Bool
+	var sessions sync.WaitGroup
+	defer sessions.Wait()
+	defer stop.Store(true)
+	for range 2 {
+		sessions.Go(func() {
+			for !stop.Load() {
+				if _, err := r.s.TakeRecent(r.ctx, r.acct, r.inbox, 99); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	for i := range 500 {
+		for _, next := range []mail.UID{100, 2} {
+			b.UIDNext = next
+			b.HighestModSeq++
+			r.must(r.s.RestoreMailbox(r.ctx, r.acct, *b))
+		}
+		if h := r.onDisk(r.inbox); h.told > 1 {
+			t.Fatalf("round %d: the head on the disk says %d of UIDNEXT %d", i, h.told, h.uidNext)
+		}
+		a.mu.Lock() // sessions that ask for more than there is wait
+		ended := time.Now().Add(time.Second)
+		for m.told.Load() > 1 && time.Now().Before(ended) { // one may be about to see to it
+			time.Sleep(time.Microsecond)
+		}
+		told := m.told.Load()
+		a.mu.Unlock()
+		if told > 1 {
+			t.Fatalf("round %d: sessions were told up to %d of a mailbox with UIDNEXT 2", i, told)
+		}
+	}
+}
+
+// The heads that are written for it do not put off the flush of other changes.
+func TestToldIsWrittenAfterTheFlush(t *testing.T) {
+	mem := vfs.NewCrashableMem()
+	r := newRig(t, mem)
+	uid := r.append(r.inbox, newMessage("first", "text"), "").UID
+	r.s.told.mu.Lock() // as if there were many
+	defer r.s.told.mu.Unlock()
+	_, err := r.s.UpdateFlags(r.ctx, r.acct, r.inbox, store.FlagUpdate{UIDs: mail.UIDSetOf(uid), Flags: mail.NewFlags(mail.Flagged)})
+	r.must(err)
+	r.eventually("the flags are on the disk", func() bool {
+		crashed, err := Open(r.ctx, options(mem.CrashClone(vfs.CrashCloneCfg{})))
+		r.must(err)
+		defer func() { r.must(crashed.Close()) }()
+		set, err := crashed.Changes(r.ctx, r.acct, r.inbox, 0)
+		r.must(err)
+		return set.Changed.Len() == 1 && set.Changed.At(0).Flags.Has(mail.Flagged)
+	})
 }
 
 // Taking messages costs no change: it is some memory, and a small write for many of them.
