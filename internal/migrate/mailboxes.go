@@ -219,8 +219,11 @@ func (c *copier) told(ctx context.Context) error {
 		return nil
 	}
 	told, err := c.FromRecents.TakeRecent(ctx, c.acct, c.box.ID, 0)
-	if err != nil || told == 0 {
-		return err
+	if err != nil {
+		return fmt.Errorf("ask the source which messages are no longer recent: %w", err)
+	}
+	if told == 0 {
+		return nil
 	}
 	if _, err := c.ToRecents.TakeRecent(ctx, c.acct, c.box.ID, told); err != nil {
 		return fmt.Errorf("note which messages are no longer recent: %w", err)

@@ -17,7 +17,7 @@ type Recents interface {
 	// TakeRecent notes that a session is told of the messages up to a UID, and returns
 	// the UID up to which sessions had been told before: messages above are recent in
 	// this one. 0 notes nothing; a UID that was not given out yet stands for the last that
-	// was. Of sessions that come at the same time one gets each
-	// message. It waits for no disk. Errors: NoMailbox.
+	// was. Of sessions that come at the same time one gets each message. It waits for no
+	// flush of its own. Errors: NoMailbox.
 	TakeRecent(ctx context.Context, acct mail.AccountID, mbox mail.MailboxID, upTo mail.UID) (mail.UID, error)
 }
