@@ -15,7 +15,7 @@ import (
 
 // Messages that come to different accounts at the same time go through the steps of Append in rounds: the octets of all are
 // counted by one command, and so their conversations are made and their journal rows written. A statement costs the database
-// less than half in a command with others. The insert of a message costs the same, and is left alone.
+// less than half in a command with others. Messages are inserted by several commands at the same time, of a few each.
 //
 // What a command did of which it is not known for each statement, each member finds out by an attempt of its own, which finds
 // what was done. So it is with an error that one of the statements made. Only when the answer is lost the attempt of every
