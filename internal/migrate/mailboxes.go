@@ -215,8 +215,8 @@ func (c *copier) run(ctx context.Context) error {
 
 // told takes over up to where sessions were told of the messages.
 func (c *copier) told(ctx context.Context) error {
-	if c.FromRecents == nil || c.ToRecents == nil {
-		return nil
+	if err := c.limitTold(ctx); err != nil || c.FromRecents == nil || c.ToRecents == nil {
+		return err
 	}
 	told, err := c.FromRecents.TakeRecent(ctx, c.acct, c.box.ID, 0)
 	if err != nil {
@@ -227,6 +227,24 @@ func (c *copier) told(ctx context.Context) error {
 	}
 	if _, err := c.ToRecents.TakeRecent(ctx, c.acct, c.box.ID, told); err != nil {
 		return fmt.Errorf("note which messages are no longer recent: %w", err)
+	}
+	return nil
+}
+
+// limitTold sees to it that sessions were told of no more UIDs than the mailbox has, where the target remembers that of a
+// mailbox that was there before.
+func (c *copier) limitTold(ctx context.Context) error {
+	to, ok := c.ToRecents.(store.RecentsBeside)
+	if !ok {
+		return nil
+	}
+	last := c.box.UIDNext - 1
+	told, err := to.TakeRecent(ctx, c.acct, c.box.ID, 0)
+	if err != nil || told <= last {
+		return err
+	}
+	if err := to.LimitRecent(ctx, c.acct, c.box.ID, last); err != nil {
+		return fmt.Errorf("note that new messages are recent: %w", err)
 	}
 	return nil
 }

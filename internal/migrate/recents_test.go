@@ -42,6 +42,31 @@ func (b *beside) TakeRecent(_ context.Context, _ mail.AccountID, mbox mail.Mailb
 	return told, nil
 }
 
+func (b *beside) LimitRecent(_ context.Context, _ mail.AccountID, mbox mail.MailboxID, last mail.UID) error {
+	b.told[mbox] = min(b.told[mbox], last)
+	return nil
+}
+
+// A mailbox that had more UIDs when it was at the target before does not keep new messages from being recent.
+func TestRecentsOfLongerMailbox(t *testing.T) {
+	from := memstore.New(memstore.Options{})
+	w := newWorld(t, from, 2)
+	first, second := w.accounts[0], w.accounts[1]
+	w.deliver(first, "INBOX", 5)
+	w.deliver(second, "INBOX", 5)
+	inbox, other := w.box(first, "INBOX").ID, w.box(second, "INBOX").ID
+	at := &beside{told: map[mail.MailboxID]mail.UID{inbox: 9, other: 4}}
+	r := w.to(without{openPebble(t, t.TempDir(), false)})
+	r.o.Workers, r.o.ToRecents = 1, at
+	for _, r.o.FromRecents = range []store.Recents{nil, &beside{told: map[mail.MailboxID]mail.UID{}}} {
+		at.told[inbox] = 9
+		r.clean()
+		if at.told[inbox] != 5 || at.told[other] != 4 {
+			t.Errorf("sessions were told up to %d and %d, want 5, the last UID, and 4", at.told[inbox], at.told[other])
+		}
+	}
+}
+
 func recents(t *testing.T, from, to migrate.Engine, at store.Recents) {
 	ctx := context.Background()
 	w := newWorld(t, from, 2)

@@ -21,3 +21,13 @@ type Recents interface {
 	// flush of its own. Errors: NoMailbox.
 	TakeRecent(ctx context.Context, acct mail.AccountID, mbox mail.MailboxID, upTo mail.UID) (mail.UID, error)
 }
+
+// RecentsBeside are Recents that are kept beside the engine, so that they do not see when a
+// mailbox is restored with fewer UIDs than it had.
+type RecentsBeside interface {
+	Recents
+	// LimitRecent forgets that sessions were told of messages above a UID, the last that
+	// the mailbox has given out. Other processes may remember it. Errors:
+	// Unavailable, Canceled.
+	LimitRecent(ctx context.Context, acct mail.AccountID, mbox mail.MailboxID, last mail.UID) error
+}

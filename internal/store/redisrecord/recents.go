@@ -2,6 +2,7 @@ package redisrecord
 
 import (
 	"context"
+	"fmt"
 	"sync"
 	"time"
 
@@ -34,7 +35,7 @@ type Recents struct {
 	told map[mail.MailboxID]mail.UID
 }
 
-var _ store.Recents = (*Recents)(nil)
+var _ store.RecentsBeside = (*Recents)(nil)
 
 // NewRecents returns it on a connection.
 func NewRecents(c Conn) *Recents { return &Recents{c: c, told: make(map[mail.MailboxID]mail.UID)} }
@@ -49,6 +50,15 @@ if tonumber(ARGV[2]) > told then
   end
   redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
   redis.call('PEXPIRE', KEYS[1], ARGV[3])
+end
+return told
+`)
+
+// limitScript lowers a number. KEYS: the account. ARGV: mailbox, UID.
+var limitScript = redis.NewScript(`
+local told = tonumber(redis.call('HGET', KEYS[1], ARGV[1]) or '0')
+if told > tonumber(ARGV[2]) then
+  redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
 end
 return told
 `)
@@ -83,6 +93,22 @@ func (r *Recents) ask(ctx context.Context, acct mail.AccountID, mbox mail.Mailbo
 		return 0
 	}
 	return told
+}
+
+// LimitRecent implements store.RecentsBeside.
+func (r *Recents) LimitRecent(ctx context.Context, acct mail.AccountID, mbox mail.MailboxID, last mail.UID) error {
+	err := r.c.Do(ctx, func(ctx context.Context) error {
+		return limitScript.Run(ctx, r.c.Client(), []string{recentPrefix + acct.String()}, mbox[:], uint32(last)).Err()
+	})
+	if err != nil {
+		return fmt.Errorf("forget what sessions were told of: %w", err)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.told[mbox] > last {
+		r.told[mbox] = last
+	}
+	return nil
 }
 
 func (r *Recents) known(mbox mail.MailboxID) mail.UID {

@@ -170,3 +170,29 @@ func TestRecentsBounds(t *testing.T) {
 	c.down = false
 	take(t, a, 3, 3)
 }
+
+// Of a mailbox that was restored with fewer UIDs, sessions were told of no more than it has.
+func TestRecentsLimited(t *testing.T) {
+	c := connect(t)
+	a := NewRecents(c)
+	limit := func(last mail.UID) {
+		t.Helper()
+		must(t, a.LimitRecent(t.Context(), recentAcct, recentBox, last))
+	}
+	limit(3)
+	take(t, a, 9, 0)
+	limit(10)
+	take(t, a, 0, 9)
+	limit(5)
+	take(t, a, 0, 5)
+	take(t, NewRecents(c), 0, 5)
+	take(t, a, 7, 5)
+	take(t, a, 7, 7)
+	limit(0)
+	take(t, NewRecents(c), 0, 0)
+	take(t, a, 2, 0)
+	c.down = true
+	if err := a.LimitRecent(t.Context(), recentAcct, recentBox, 1); err == nil {
+		t.Error("no error without Redis")
+	}
+}
