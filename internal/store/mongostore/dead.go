@@ -1,6 +1,7 @@
 package mongostore
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"time"
@@ -94,6 +95,7 @@ func (s *Store) settleNotes(ctx context.Context, d deadNode) error {
 		return err
 	}
 	defer cur.Close(context.WithoutCancel(ctx))
+	var unlocked error
 	for cur.Next(ctx) {
 		id, _ := cur.Current.Lookup("_id").ObjectIDOK()
 		user, _ := cur.Current.Lookup("user").ObjectIDOK()
@@ -101,12 +103,15 @@ func (s *Store) settleNotes(ctx context.Context, d deadNode) error {
 			if n.Node != d.id && !s.old(n) {
 				continue
 			}
-			if err := s.repairNote(ctx, mail.AccountID(user), mail.MailboxID(id), &n); err != nil {
+			err := s.repairNote(ctx, mail.AccountID(user), mail.MailboxID(id), &n)
+			if errors.Is(err, errUnlocked) {
+				unlocked = err // what needs no lock is done meanwhile
+			} else if err != nil {
 				return err
 			}
 		}
 	}
-	return cur.Err()
+	return cmp.Or(cur.Err(), unlocked)
 }
 
 // openEntry is an entry of a charge.

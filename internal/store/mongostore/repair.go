@@ -4,11 +4,14 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
+	"errors"
 	"maps"
 	"slices"
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
 	"mallard/internal/mail"
 	"mallard/internal/store"
@@ -143,29 +146,44 @@ func notesOf(box bson.Raw) (out []note) {
 }
 
 // claimNote marks a change as being completed by this node. From then on its own writer, should it still live, takes what
-// it finds removed for removed by itself.
+// it finds removed for removed by itself. A claim whose answer was lost is known again by its time.
 func (s *Store) claimNote(ctx context.Context, mbox mail.MailboxID, n *note) (bool, error) {
 	const member = memberMallard + "." + keyNotes
-	self := bson.D{{Key: "op", Value: n.Op}, {Key: "claimed", Value: bson.D{{Key: "$exists", Value: false}}}}
+	was := bson.A{nil} // none: matches what is not there
 	if !n.Claimed.IsZero() {
-		self[1].Value = stored(n.Claimed)
+		was = bson.A{stored(n.Claimed)}
+	}
+	for _, at := range n.tried {
+		was = append(was, stored(at))
 	}
 	now := s.o.Now().Truncate(time.Millisecond)
+	n.tried = append(n.tried, now)
+	self := bson.D{{Key: "op", Value: n.Op}, {Key: "claimed", Value: bson.D{{Key: "$in", Value: was}}}}
 	res, err := s.mailboxes().UpdateOne(ctx, bson.D{{Key: "_id", Value: oid(mbox)}, {Key: member, Value: bson.D{{Key: "$elemMatch", Value: self}}}},
 		bson.D{{Key: "$set", Value: bson.D{{Key: member + ".$.claimed", Value: stored(now)}}}})
 	if err != nil || res.MatchedCount == 0 {
 		return false, err
 	}
-	n.Claimed = now
+	n.Claimed, n.tried = now, nil
 	return true, nil
 }
 
-// noteHolds reports whether a note is still there and nobody completes its change.
+// noteHolds reports whether a note is still there and nobody completes its change. It can be there twice, when the answer to
+// the first update was lost; a claim marks one of them.
 func (s *Store) noteHolds(ctx context.Context, mbox mail.MailboxID, n *note) (bool, error) {
-	count, err := s.mailboxes().CountDocuments(ctx, bson.D{{Key: "_id", Value: oid(mbox)}, {Key: memberMallard + "." + keyNotes, Value: bson.D{
-		{Key: "$elemMatch", Value: bson.D{{Key: "op", Value: n.Op}, {Key: "claimed", Value: bson.D{{Key: "$exists", Value: false}}}}},
-	}}})
-	return count == 1, err
+	box, err := s.mailboxes().FindOne(ctx, bson.D{{Key: "_id", Value: oid(mbox)}},
+		options.FindOne().SetProjection(bson.D{{Key: memberMallard + "." + keyNotes, Value: 1}})).Raw()
+	if errors.Is(err, mongo.ErrNoDocuments) {
+		return false, nil
+	}
+	there := false
+	for _, o := range notesOf(box) {
+		if o.Op == n.Op && !o.Claimed.IsZero() {
+			return false, err
+		}
+		there = there || o.Op == n.Op
+	}
+	return there, err
 }
 
 // repairRows writes the journal rows of messages whose change has none. Event streams and WildDuck's sessions know of a
@@ -215,8 +233,12 @@ func (s *Store) repairRow(row journalRow, mbox mail.MailboxID, ms mail.ModSeq, u
 	return append(doc, bson.E{Key: "created", Value: stored(now)})
 }
 
+// errUnlocked says that a removal is to be completed when the locks of the nodes are to be had again.
+var errUnlocked = errors.New("a removal is not completed without the lock of the nodes")
+
 // repairNote completes the removal of messages that a node did not complete: it deletes the originals of a move whose
-// copies are there, writes the journal rows that are missing, and counts again what the account uses.
+// copies are there, takes what was not removed out of the archive, writes the journal rows that are missing, and counts again
+// what the account uses.
 func (s *Store) repairNote(ctx context.Context, acct mail.AccountID, mbox mail.MailboxID, n *note) error {
 	if mine, err := s.claimNote(ctx, mbox, n); err != nil || !mine {
 		return err
@@ -226,14 +248,9 @@ func (s *Store) repairNote(ctx context.Context, acct mail.AccountID, mbox mail.M
 		set = append(set, mail.UIDRange{First: mail.UID(r.First), Last: mail.UID(r.Last)})
 	}
 	set = mail.NormalizeUIDs(set)
-	left, err := s.readSet(ctx, mbox, set)
-	if err != nil {
-		return err
-	}
-	if !n.To.IsZero() {
-		if left, err = s.finishMove(ctx, mbox, n, left); err != nil {
-			return err
-		}
+	left, undone := s.completeRemoval(ctx, acct, mbox, n, set)
+	if undone != nil && !errors.Is(undone, errUnlocked) {
+		return undone
 	}
 	told, err := s.toldExpunged(ctx, mbox)
 	if err != nil {
@@ -241,9 +258,6 @@ func (s *Store) repairNote(ctx context.Context, acct mail.AccountID, mbox mail.M
 	}
 	for _, m := range left {
 		told[m.UID] = true // it was not removed
-	}
-	if err := s.unarchive(ctx, acct, mbox, left); err != nil {
-		return err
 	}
 	var missing []mail.UID
 	for u := range set.All() {
@@ -257,26 +271,35 @@ func (s *Store) repairNote(ctx context.Context, acct mail.AccountID, mbox mail.M
 	if _, _, err := s.recount(ctx, acct, s.longestWrite(), nil); err != nil && !accountGone(err) {
 		return err
 	}
-	s.dropNote(ctx, oid(mbox), n)
-	return nil
+	if undone == nil {
+		s.dropNote(ctx, oid(mbox), n)
+	}
+	return undone
 }
 
-// unarchive takes messages that were not removed after all out of the archive: when their time there is over their
-// attachments would be counted as used by one less.
-func (s *Store) unarchive(ctx context.Context, acct mail.AccountID, mbox mail.MailboxID, msgs []*hotMessage) error {
-	if len(msgs) == 0 {
-		return nil
-	}
+// completeRemoval deletes the originals of a move whose copies are there, and returns the messages that stay. What is in the
+// archive of these is taken out: when its time there is over their attachments would be counted as used by one less. Under
+// the lock nobody else moves or removes them meanwhile: a client that does not know what came of its MOVE repeats it, and
+// takes its copy back when it finds that others have removed the original. Error: errUnlocked, with what is there.
+func (s *Store) completeRemoval(ctx context.Context, acct mail.AccountID, mbox mail.MailboxID, n *note, set mail.UIDSet) ([]*hotMessage, error) {
 	lock, err := s.lockMailbox(ctx, mbox)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer lock.release()
-	there, err := s.readSet(ctx, mbox, setOfMessages(msgs)) // nobody removes them now
-	if err != nil || len(there) == 0 {
-		return err
+	left, err := s.readSet(ctx, mbox, set)
+	if err != nil || len(left) == 0 {
+		return nil, err
 	}
-	return s.forgetArchived(ctx, acct, there)
+	if s.o.Locks != nil && !lock.held() {
+		return left, errUnlocked
+	}
+	if !n.To.IsZero() {
+		if left, err = s.finishMove(ctx, mbox, n, left); err != nil {
+			return nil, err
+		}
+	}
+	return left, s.forgetArchived(ctx, acct, left)
 }
 
 // forgetArchived removes the rows that messages which are in a mailbox have in the archive: they tell of an expunge that was

@@ -27,7 +27,8 @@ type note struct {
 	UIDs []noteRange   `bson:"uids"`
 	To   bson.ObjectID `bson:"to,omitempty"` // of a move: where to
 	// Claimed is when another node began to complete the change.
-	Claimed time.Time `bson:"claimed,omitempty"`
+	Claimed time.Time   `bson:"claimed,omitempty"`
+	tried   []time.Time // claims of this node whose answers were lost
 }
 
 type noteRange struct {
