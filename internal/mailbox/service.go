@@ -30,9 +30,9 @@ type Options struct {
 	Log   *slog.Logger
 	// MaxMailboxes limits the mailboxes of an account; 0 means 1500.
 	MaxMailboxes int
-	// MaxNames limits the octets of the names of an account that are subscribed without a
+	// MaxNameOctets limits the octets of the names of an account that are subscribed without a
 	// mailbox; 0 means 16 KiB.
-	MaxNames int
+	MaxNameOctets int
 	// IdleCopies is how much memory, in octets, the copies of mailboxes may take that
 	// no session has selected any more; 0 means DefaultIdleCopies, a negative one that
 	// none is kept.
@@ -53,36 +53,36 @@ type Options struct {
 // Service offers the operations on mailboxes and messages. It is safe for
 // concurrent use.
 type Service struct {
-	store        Store
-	bus          event.Bus
-	log          *slog.Logger
-	maxMailboxes int
-	maxNames     int
-	quota        func(ctx context.Context, acct mail.AccountID) (int64, error)
-	views        viewTable
-	recents      store.Recents
-	cache        *searchCache // nil for none
-	countCopies  bool
+	store         Store
+	bus           event.Bus
+	log           *slog.Logger
+	maxMailboxes  int
+	maxNameOctets int
+	quota         func(ctx context.Context, acct mail.AccountID) (int64, error)
+	views         viewTable
+	recents       store.Recents
+	cache         *searchCache // nil for none
+	countCopies   bool
 }
 
 // DefaultMaxMailboxes is the limit of mailboxes of one account.
 const DefaultMaxMailboxes = 1500
 
-// DefaultMaxNames is the limit, in octets, of names of one account that are subscribed
+// DefaultMaxNameOctets is the limit, in octets, of names of one account that are subscribed
 // without a mailbox.
-const DefaultMaxNames = 16 << 10
+const DefaultMaxNameOctets = 16 << 10
 
 // New returns a service.
 func New(o Options) *Service {
 	s := &Service{
 		store: o.Store, recents: recentsOf(&o), bus: o.Bus, log: o.Log,
-		maxMailboxes: o.MaxMailboxes, maxNames: o.MaxNames, quota: o.Quota, cache: newSearchCache(o.Search),
+		maxMailboxes: o.MaxMailboxes, maxNameOctets: o.MaxNameOctets, quota: o.Quota, cache: newSearchCache(o.Search),
 	}
 	if s.maxMailboxes == 0 {
 		s.maxMailboxes = DefaultMaxMailboxes
 	}
-	if s.maxNames == 0 {
-		s.maxNames = DefaultMaxNames
+	if s.maxNameOctets == 0 {
+		s.maxNameOctets = DefaultMaxNameOctets
 	}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)

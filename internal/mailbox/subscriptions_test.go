@@ -12,7 +12,7 @@ import (
 // What can be subscribed, what its deletion leaves, and how much of that.
 func TestSubscriptions(t *testing.T) {
 	f := newFixture(t, memstore.Options{}, nil)
-	f.maxNames = 10
+	f.maxNameOctets = 10
 	names := func(want ...string) {
 		t.Helper()
 		_, got, err := f.Subscriptions(t.Context(), f.acct)

@@ -226,11 +226,11 @@ func (s *Service) Delete(ctx context.Context, acct mail.AccountID, id mail.Mailb
 	if box.Path == mail.Inbox || box.Hidden || box.SpecialUse != "" {
 		return mail.NewError(mail.CodeForbidden, "this mailbox cannot be deleted")
 	}
-	names := 0
+	nameOctets := 0
 	if keepName {
-		names = s.maxNames
+		nameOctets = s.maxNameOctets
 	}
-	if err := s.store.DeleteMailbox(ctx, acct, id, names); err != nil {
+	if err := s.store.DeleteMailbox(ctx, acct, id, nameOctets); err != nil {
 		return err
 	}
 	s.forget(boxKey{acct, id})
@@ -264,7 +264,7 @@ func (s *Service) SetSubscribed(ctx context.Context, acct mail.AccountID, name s
 	}
 	switch {
 	case known:
-		return s.store.Subscribe(ctx, acct, path, on, s.maxNames)
+		return s.store.Subscribe(ctx, acct, path, on, s.maxNameOctets)
 	case on:
 		return mail.NewError(mail.CodeNoMailbox, "no such mailbox")
 	}

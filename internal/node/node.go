@@ -162,7 +162,7 @@ func (n *Node) makeServices() error {
 	n.closers = append(n.closers, n.auth.Close)
 	n.mailboxes = mailbox.New(mailbox.Options{
 		Store: n.engine, Bus: n.bus, Log: n.log, Quota: n.quotaLimit, MaxMailboxes: n.cfg.MaxMailboxes,
-		MaxNames: n.cfg.MaxNamesKB << 10, Search: n.searchCache(),
+		MaxNameOctets: n.cfg.MaxNamesKB << 10, Search: n.searchCache(),
 		IdleCopies: offWhenZero(n.cfg.Store.MailboxCacheMB << 20), CountCopies: n.cluster != nil,
 		Recents: n.recents(),
 	})

@@ -231,17 +231,17 @@ type Mailboxes interface {
 	RenameMailboxes(ctx context.Context, acct mail.AccountID, renames []Rename) error
 
 	// DeleteMailbox removes a mailbox and its messages. When it is subscribed its name stays
-	// subscribed, see Subscribe, if all names without a mailbox have at most names octets
-	// with it; otherwise, so with names 0, its subscription ends. Errors: NoMailbox.
-	DeleteMailbox(ctx context.Context, acct mail.AccountID, id mail.MailboxID, names int) error
+	// subscribed, see Subscribe, if all names without a mailbox have at most nameOctets octets
+	// with it; otherwise, so with nameOctets 0, its subscription ends. Errors: NoMailbox.
+	DeleteMailbox(ctx context.Context, acct mail.AccountID, id mail.MailboxID, nameOctets int) error
 
 	// Subscribe makes a canonical path subscribed, or not; doing it again changes nothing.
 	// The subscription of a mailbox is its field Subscribed. A path that no mailbox has
 	// stays subscribed all the same (RFC 3501, 6.3.6 and 6.3.9), until it is unsubscribed
 	// or a mailbox gets it: one that is created or renamed with that path is subscribed.
-	// The paths without a mailbox have at most names octets together.
+	// The paths without a mailbox have at most nameOctets octets together.
 	// Errors: NoAccount, Limit.
-	Subscribe(ctx context.Context, acct mail.AccountID, path string, on bool, names int) error
+	Subscribe(ctx context.Context, acct mail.AccountID, path string, on bool, nameOctets int) error
 
 	// Subscriptions returns what ListMailboxes does, and in ascending order the paths that
 	// are subscribed without a mailbox. What is subscribed during the whole call is in one

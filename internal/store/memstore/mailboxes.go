@@ -181,7 +181,7 @@ func (s *Store) RenameMailboxes(ctx context.Context, acct mail.AccountID, rename
 }
 
 // DeleteMailbox removes a mailbox with its messages.
-func (s *Store) DeleteMailbox(ctx context.Context, acct mail.AccountID, id mail.MailboxID, names int) error {
+func (s *Store) DeleteMailbox(ctx context.Context, acct mail.AccountID, id mail.MailboxID, nameOctets int) error {
 	if err := s.enter(ctx, "DeleteMailbox"); err != nil {
 		return err
 	}
@@ -191,7 +191,7 @@ func (s *Store) DeleteMailbox(ctx context.Context, acct mail.AccountID, id mail.
 		return err
 	}
 	delete(a.boxes, id)
-	if b.row.Subscribed && a.hasRoom(b.row.Path, names) {
+	if b.row.Subscribed && a.hasRoom(b.row.Path, nameOctets) {
 		a.names[b.row.Path] = true
 	}
 	b.row.HighestModSeq = a.next()

@@ -9,7 +9,7 @@ import (
 )
 
 // Subscribe makes a path subscribed, or not.
-func (s *Store) Subscribe(ctx context.Context, acct mail.AccountID, path string, on bool, names int) error {
+func (s *Store) Subscribe(ctx context.Context, acct mail.AccountID, path string, on bool, nameOctets int) error {
 	if err := s.enter(ctx, "Subscribe"); err != nil {
 		return err
 	}
@@ -26,7 +26,7 @@ func (s *Store) Subscribe(ctx context.Context, acct mail.AccountID, path string,
 		delete(a.names, path)
 		return nil
 	}
-	if !a.names[path] && !a.hasRoom(path, names) {
+	if !a.names[path] && !a.hasRoom(path, nameOctets) {
 		return mail.NewError(mail.CodeLimit, "too many names without a mailbox are subscribed")
 	}
 	a.names[path] = true

@@ -225,7 +225,7 @@ func (s *Store) RenameMailboxes(ctx context.Context, acct mail.AccountID, rename
 
 // DeleteMailbox implements store.Mailboxes. The mailbox is gone at once; its rows
 // are removed in the background, which a row of tabDeletion ensures.
-func (s *Store) DeleteMailbox(ctx context.Context, acct mail.AccountID, id mail.MailboxID, names int) error {
+func (s *Store) DeleteMailbox(ctx context.Context, acct mail.AccountID, id mail.MailboxID, nameOctets int) error {
 	if err := s.enter(ctx); err != nil {
 		return err
 	}
@@ -240,7 +240,7 @@ func (s *Store) DeleteMailbox(ctx context.Context, acct mail.AccountID, id mail.
 		return err
 	}
 	if p := b.current(); p.subscribed {
-		if err := c.leaveName(p.path, names); err != nil {
+		if err := c.leaveName(p.path, nameOctets); err != nil {
 			return err
 		}
 	}

@@ -7,7 +7,7 @@ import (
 )
 
 // Subscribe implements store.Mailboxes.
-func (s *Store) Subscribe(ctx context.Context, acct mail.AccountID, path string, on bool, names int) error {
+func (s *Store) Subscribe(ctx context.Context, acct mail.AccountID, path string, on bool, nameOctets int) error {
 	if err := s.enter(ctx); err != nil {
 		return err
 	}
@@ -21,7 +21,7 @@ func (s *Store) Subscribe(ctx context.Context, acct mail.AccountID, path string,
 	if m := c.acct.set.Load().byPath(path); m != nil {
 		changed, err = c.subscribeBox(m.id, on)
 	} else {
-		changed, err = c.subscribeName(path, on, names)
+		changed, err = c.subscribeName(path, on, nameOctets)
 	}
 	if err != nil {
 		return err
@@ -47,7 +47,7 @@ func (c *change) subscribeBox(id mail.MailboxID, on bool) (changed bool, err err
 	return true, nil
 }
 
-func (c *change) subscribeName(path string, on bool, names int) (changed bool, err error) {
+func (c *change) subscribeName(path string, on bool, nameOctets int) (changed bool, err error) {
 	there, err := c.s.has(accountTextKey(tabSubscribed, c.acct.id, path))
 	if err != nil || there == on {
 		return false, err
@@ -56,7 +56,7 @@ func (c *change) subscribeName(path string, on bool, names int) (changed bool, e
 		del(c.batch, accountTextKey(tabSubscribed, c.acct.id, path))
 		return true, nil
 	}
-	room, err := c.nameRoom(names)
+	room, err := c.nameRoom(nameOctets)
 	if err == nil && len(path) > room {
 		err = mail.NewError(mail.CodeLimit, "too many names without a mailbox are subscribed")
 	}
