@@ -180,7 +180,7 @@ func (n *Node) recents() store.Recents {
 	if n.cluster == nil {
 		return nil
 	}
-	return redisrecord.NewRecents(n.cluster.redis)
+	return redisrecord.NewRecents(n.cluster.redis, redisrecord.RecentsOptions{})
 }
 
 // offWhenZero turns "0 is off" of the configuration into the services' "negative

@@ -1,6 +1,7 @@
 package redisrecord
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"sync"
@@ -12,14 +13,24 @@ import (
 	"mallard/internal/store"
 )
 
+const recentPrefix = "mallard:recent:" // + account: a hash of mailbox id (12 octets) to UID
+
+// RecentsOptions bounds what is remembered. A zero number means its default.
+type RecentsOptions struct {
+	// Life is how long it is kept of an account in which no session was told of a message. Default 90 days.
+	Life time.Duration
+	// Mailboxes is of how many of an account it is kept, those that were deleted among them. One more has Redis forget
+	// all of the account. Default 16384.
+	Mailboxes int
+	// Known is of how many mailboxes this process remembers it besides. Default 65536.
+	Known int
+}
+
+// Defaults of RecentsOptions.
 const (
-	recentPrefix = "mallard:recent:" // + account: a hash of mailbox id (12 octets) to UID
-	// recentLife is how long it is kept of an account in which no session was told of a message.
-	recentLife = 90 * 24 * time.Hour
-	// recentFields bounds the mailboxes of an account, those that were deleted among them.
-	recentFields = 16 << 10
-	// recentKnown bounds the mailboxes of which this process remembers it besides.
-	recentKnown = 64 << 10
+	DefaultRecentLife      = 90 * 24 * time.Hour
+	DefaultRecentMailboxes = 16 << 10
+	DefaultRecentKnown     = 64 << 10
 )
 
 // Recents is store.Recents of a cluster: the documents, which are WildDuck's, have no place for it. One command gives the
@@ -29,6 +40,7 @@ const (
 // Without Redis each node goes by what it has told itself. What Redis loses is recent once more.
 type Recents struct {
 	c Conn
+	o RecentsOptions
 
 	mu sync.Mutex
 	// told is up to where some session was told, of mailboxes that were asked for here. In Redis it may be more.
@@ -38,7 +50,11 @@ type Recents struct {
 var _ store.RecentsBeside = (*Recents)(nil)
 
 // NewRecents returns it on a connection.
-func NewRecents(c Conn) *Recents { return &Recents{c: c, told: make(map[mail.MailboxID]mail.UID)} }
+func NewRecents(c Conn, o RecentsOptions) *Recents {
+	o.Life = cmp.Or(o.Life, DefaultRecentLife)
+	o.Mailboxes, o.Known = cmp.Or(o.Mailboxes, DefaultRecentMailboxes), cmp.Or(o.Known, DefaultRecentKnown)
+	return &Recents{c: c, o: o, told: make(map[mail.MailboxID]mail.UID)}
+}
 
 // takeScript raises a number and returns what it was. KEYS: the account. ARGV: mailbox, UID, life in milliseconds, greatest
 // number of fields.
@@ -85,7 +101,7 @@ func (r *Recents) ask(ctx context.Context, acct mail.AccountID, mbox mail.Mailbo
 	var told mail.UID
 	err := r.c.Do(context.WithoutCancel(ctx), func(ctx context.Context) error {
 		n, err := takeScript.Run(ctx, r.c.Client(), []string{recentPrefix + acct.String()},
-			mbox[:], uint32(upTo), recentLife.Milliseconds(), recentFields).Int64()
+			mbox[:], uint32(upTo), r.o.Life.Milliseconds(), r.o.Mailboxes).Int64()
 		told = mail.UID(max(0, min(n, int64(^mail.UID(0)))))
 		return err
 	})
@@ -124,7 +140,7 @@ func (r *Recents) note(mbox mail.MailboxID, told mail.UID) {
 	if told <= old {
 		return
 	}
-	if !found && len(r.told) >= recentKnown {
+	if !found && len(r.told) >= r.o.Known {
 		clear(r.told) // Redis knows
 	}
 	r.told[mbox] = told

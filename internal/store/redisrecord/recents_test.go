@@ -37,7 +37,7 @@ func take(t *testing.T, r *Recents, upTo, want mail.UID) {
 func TestRecentsOfNodes(t *testing.T) {
 	c := connect(t)
 	first, second := &counted{conn: c}, &counted{conn: c}
-	a, b := NewRecents(first), NewRecents(second)
+	a, b := NewRecents(first, RecentsOptions{}), NewRecents(second, RecentsOptions{})
 	take(t, a, 0, 0)
 	take(t, a, 5, 0)
 	take(t, b, 0, 5)
@@ -55,7 +55,7 @@ func TestRecentsOfNodes(t *testing.T) {
 		t.Errorf("%d and %d commands, when nothing was new", first.n, second.n)
 	}
 	take(t, a, ^mail.UID(0), 7)
-	take(t, NewRecents(first), 0, ^mail.UID(0))
+	take(t, NewRecents(first, RecentsOptions{}), 0, ^mail.UID(0))
 	if got, err := a.TakeRecent(t.Context(), recentAcct, mail.MailboxID{3}, 1); err != nil || got != 0 {
 		t.Errorf("another mailbox: %d, %v", got, err)
 	}
@@ -70,13 +70,13 @@ func TestRecentsOfNodes(t *testing.T) {
 	if _, err := a.TakeRecent(ctx, recentAcct, mail.MailboxID{5}, 1); mail.CodeOf(err) != mail.CodeCanceled {
 		t.Errorf("canceled: %v", err)
 	}
-	take(t, NewRecents(first), 0, ^mail.UID(0))
+	take(t, NewRecents(first, RecentsOptions{}), 0, ^mail.UID(0))
 }
 
 // Without Redis a node goes by what it has told itself; what Redis has lost it knows still.
 func TestRecentsWithoutRedis(t *testing.T) {
 	c := connect(t)
-	a, b := NewRecents(c), NewRecents(c)
+	a, b := NewRecents(c, RecentsOptions{}), NewRecents(c, RecentsOptions{})
 	take(t, a, 4, 0)
 	c.down = true
 	take(t, a, 0, 4)
@@ -85,13 +85,13 @@ func TestRecentsWithoutRedis(t *testing.T) {
 	take(t, b, 6, 0)
 	take(t, b, 6, 6)
 	c.down = false
-	take(t, NewRecents(c), 0, 4)
+	take(t, NewRecents(c, RecentsOptions{}), 0, 4)
 	take(t, a, 8, 6)
 	take(t, b, 8, 8)
 	must(t, c.client.FlushDB(t.Context()).Err())
 	take(t, a, 9, 8)
 	take(t, b, 9, 9)
-	take(t, NewRecents(c), 9, 9)
+	take(t, NewRecents(c, RecentsOptions{}), 9, 9)
 }
 
 // lost is a connection whose answers do not arrive.
@@ -105,9 +105,9 @@ func (c lost) Do(ctx context.Context, f func(context.Context) error) error {
 // Messages of which nobody knows who was given them are recent twice rather than never.
 func TestRecentsAnswerLost(t *testing.T) {
 	c := connect(t)
-	take(t, NewRecents(lost{c}), 3, 0)
-	take(t, NewRecents(c), 3, 3)
-	a := NewRecents(c)
+	take(t, NewRecents(lost{c}, RecentsOptions{}), 3, 0)
+	take(t, NewRecents(c, RecentsOptions{}), 3, 3)
+	a := NewRecents(c, RecentsOptions{})
 	take(t, a, 5, 3)
 	a.c = lost{c}
 	take(t, a, 7, 5)
@@ -116,7 +116,7 @@ func TestRecentsAnswerLost(t *testing.T) {
 // Sessions of several nodes at the same time.
 func TestRecentsAtOnce(t *testing.T) {
 	c := connect(t)
-	nodes := []*Recents{NewRecents(c), NewRecents(c), NewRecents(c)}
+	nodes := []*Recents{NewRecents(c, RecentsOptions{}), NewRecents(c, RecentsOptions{}), NewRecents(c, RecentsOptions{})}
 	const last = 60
 	var mu sync.Mutex
 	taken := map[mail.UID]int{}
@@ -145,26 +145,43 @@ func TestRecentsAtOnce(t *testing.T) {
 	}
 }
 
+// The bounds are settings.
+func TestRecentsOptions(t *testing.T) {
+	c := connect(t)
+	a := NewRecents(c, RecentsOptions{Life: time.Hour, Mailboxes: 2, Known: 1})
+	key := recentPrefix + recentAcct.String()
+	for i, want := range []int64{1, 2, 1, 2} {
+		_, err := a.TakeRecent(t.Context(), recentAcct, mail.MailboxID{2, byte(i)}, 1)
+		must(t, err)
+		if n := c.client.HLen(t.Context(), key).Val(); n != want || len(a.told) != 1 {
+			t.Errorf("mailbox %d: %d are kept and %d known, want %d and 1", i, n, len(a.told), want)
+		}
+	}
+	if life := c.client.PTTL(t.Context(), key).Val(); life > time.Hour || life < time.Hour-time.Minute {
+		t.Errorf("kept for %v", life)
+	}
+}
+
 // What is kept of an account and in a node has a bound.
 func TestRecentsBounds(t *testing.T) {
 	c := connect(t)
-	fields := make([]any, 0, 2*recentFields)
-	for i := range recentFields {
+	fields := make([]any, 0, 2*DefaultRecentMailboxes)
+	for i := range DefaultRecentMailboxes {
 		fields = append(fields, fmt.Sprint("mailbox ", i), 1)
 	}
 	key := recentPrefix + recentAcct.String()
 	must(t, c.client.HSet(t.Context(), key, fields...).Err())
-	a := NewRecents(c)
+	a := NewRecents(c, RecentsOptions{})
 	take(t, a, 3, 0)
 	if n := c.client.HLen(t.Context(), key).Val(); n != 1 {
 		t.Errorf("%d mailboxes are kept", n)
 	}
 	c.down = true
-	for i := range recentKnown + 10 {
+	for i := range DefaultRecentKnown + 10 {
 		_, err := a.TakeRecent(t.Context(), recentAcct, mail.MailboxID{1, byte(i), byte(i >> 8), byte(i >> 16)}, 1)
 		must(t, err)
 	}
-	if n := len(a.told); n > recentKnown || n == 0 {
+	if n := len(a.told); n > DefaultRecentKnown || n == 0 {
 		t.Errorf("%d mailboxes are known", n)
 	}
 	c.down = false
@@ -174,7 +191,7 @@ func TestRecentsBounds(t *testing.T) {
 // Of a mailbox that was restored with fewer UIDs, sessions were told of no more than it has.
 func TestRecentsLimited(t *testing.T) {
 	c := connect(t)
-	a := NewRecents(c)
+	a := NewRecents(c, RecentsOptions{})
 	limit := func(last mail.UID) {
 		t.Helper()
 		must(t, a.LimitRecent(t.Context(), recentAcct, recentBox, last))
@@ -185,11 +202,11 @@ func TestRecentsLimited(t *testing.T) {
 	take(t, a, 0, 9)
 	limit(5)
 	take(t, a, 0, 5)
-	take(t, NewRecents(c), 0, 5)
+	take(t, NewRecents(c, RecentsOptions{}), 0, 5)
 	take(t, a, 7, 5)
 	take(t, a, 7, 7)
 	limit(0)
-	take(t, NewRecents(c), 0, 0)
+	take(t, NewRecents(c, RecentsOptions{}), 0, 0)
 	take(t, a, 2, 0)
 	c.down = true
 	if err := a.LimitRecent(t.Context(), recentAcct, recentBox, 1); err == nil {
