@@ -171,7 +171,7 @@ func (m *moving) carryOut(ctx context.Context, in []*replica, source, target *re
 	if err := m.s.arrive(ctx, m.acct, m.to, target, arrivals, notCounted); err != nil {
 		return false, err
 	}
-	if in, err = m.mine(ctx, in); err != nil {
+	if in, err = m.mine(ctx, in, othersNoted(source.box, n)); err != nil {
 		return false, err
 	}
 	if in, err = m.remove(ctx, in, n); err != nil {
@@ -183,24 +183,37 @@ func (m *moving) carryOut(ctx context.Context, in []*replica, source, target *re
 // notCounted is for copies of a move: their references are those of the originals.
 func notCounted(context.Context, ...references) error { return nil }
 
-// mine leaves out the messages that another has moved at the same time: where their copies are not here.
-func (m *moving) mine(ctx context.Context, in []*replica) ([]*replica, error) {
-	if m.lock.held() {
+// mine leaves out the messages that another has moved at the same time: where their copies are not here. Under the lock
+// nobody does, but where an earlier move has not been completed its copies may be here: then they are the ones.
+func (m *moving) mine(ctx context.Context, in []*replica, again bool) ([]*replica, error) {
+	locked := m.lock.held()
+	if locked && !again {
 		return in, nil
 	}
 	ids := make(bson.A, 0, len(in))
 	for _, r := range in {
 		ids = append(ids, r.hot.ID)
 	}
-	at := make(map[bson.ObjectID]mail.UID)
-	docs, err := findAll(ctx, m.s.messages(), bson.D{{Key: "mailbox", Value: oid(m.to)}, {Key: "_id", Value: bson.D{{Key: "$in", Value: ids}}}}, rowFields(), nil)
+	here := make(map[bson.ObjectID]*hotMessage)
+	docs, err := findAll(ctx, m.s.messages(), bson.D{{Key: "mailbox", Value: oid(m.to)}, {Key: "_id", Value: bson.D{{Key: "$in", Value: ids}}}}, hotFields(), nil)
 	if err != nil {
 		return nil, unknown("move messages", err)
 	}
 	for _, doc := range docs {
-		at[doc.Lookup("_id").ObjectID()] = mail.UID(integer(doc.Lookup("uid")))
+		h, err := hot(doc)
+		if err != nil {
+			return nil, unknown("move messages", err)
+		}
+		here[h.ID] = h
 	}
-	return slices.DeleteFunc(in, func(r *replica) bool { return at[r.hot.ID] != r.hot.UID }), nil
+	return slices.DeleteFunc(in, func(r *replica) bool {
+		h := here[r.hot.ID]
+		if h == nil || h.UID != r.hot.UID && !locked {
+			return true
+		}
+		r.hot = h
+		return false
+	}), nil
 }
 
 // unknown is the error of a change of which a part was done.

@@ -80,6 +80,39 @@ func TestMoveWhileItIsCompleted(t *testing.T) {
 	}
 }
 
+// A MOVE that is repeated before the first one is completed tells of the copies that are there.
+func TestMoveAgain(t *testing.T) {
+	t.Parallel()
+	s := openStore(t, func(o *Options) { o.Locks = &lockServer{} })
+	acct, from, to := twoBoxes(t, s)
+	c := &cluster{TB: t, nodes: []*Store{s}, acct: acct.ID, boxes: []mail.MailboxID{from, to}}
+	_, err := c.append(s, from, 3)
+	must(t, err)
+	s.hook = failAt("delete")
+	if _, err := s.Move(t.Context(), acct.ID, from, to, mail.UIDSet{{First: 2, Last: 3}}); !errors.Is(err, store.ErrOutcomeUnknown) {
+		t.Fatal(err)
+	}
+	s.hook = nil
+	// The client has seen one of them where it is now.
+	_, err = s.UpdateFlags(t.Context(), acct.ID, to, store.FlagUpdate{UIDs: mail.OneUID(1), Flags: mail.NewFlags(mail.Seen)})
+	must(t, err)
+	res, err := s.Move(t.Context(), acct.ID, from, to, mail.AllUIDs())
+	must(t, err)
+	there := c.truth(to)
+	if len(res.To) != 3 || len(there) != 3 || len(c.truth(from)) != 0 {
+		t.Fatalf("moved %+v; there are %v", res, there)
+	}
+	for i, u := range res.To {
+		row := only(t, s.journal(), bson.D{{Key: "mailbox", Value: oid(to)}, {Key: "uid", Value: int64(u)}, {Key: "command", Value: "EXISTS"}})
+		h, ok := there[u]
+		if !ok || integer(row.Lookup("modseq")) != int64(h.ModSeq) || row.Lookup("unseen").Boolean() == h.Flags.Has(mail.Seen) {
+			t.Errorf("UID %d became %d (%v): %+v, the journal says %v", res.From[i], u, ok, h, row)
+		}
+	}
+	eventually(t, "the first is completed", func() bool { return len(notesIn(t, s, from)) == 0 })
+	c.sound()
+}
+
 // bothOf are the messages that there are, wherever they are.
 func bothOf(t *testing.T, s *Store) map[string]bool {
 	t.Helper()
