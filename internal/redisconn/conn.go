@@ -121,13 +121,24 @@ func (c *Conn) Do(ctx context.Context, f func(ctx context.Context) error) error 
 	switch {
 	case err == nil || errors.Is(err, redis.Nil):
 		return err
-	case ctx.Err() != nil:
-		return mail.WrapError(mail.CodeCanceled, "", err)
+	case over(ctx) != nil:
+		return mail.WrapError(mail.CodeCanceled, "", fmt.Errorf("%w: %w", over(ctx), err))
 	}
 	if c.fatal(err) {
 		c.set(err)
 	}
 	return unavailable(err)
+}
+
+// over is why ctx has ended. A connection, which has the deadline as well, may notice a moment before ctx that it has passed.
+func over(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if end, ok := ctx.Deadline(); ok && !time.Now().Before(end) {
+		return context.DeadlineExceeded
+	}
+	return nil
 }
 
 func unavailable(err error) error {

@@ -160,13 +160,13 @@ func errClosed() error {
 func (s *lease) take(ctx context.Context) error {
 	left, err := s.try(ctx)
 	if left == 0 || err != nil {
-		return err
+		return waited(err)
 	}
 	released, leave := s.l.releases.await(ctx, s.space, s.key)
 	defer leave()
 	for {
 		if left, err = s.try(ctx); left == 0 || err != nil {
-			return err
+			return waited(err)
 		}
 		again := time.NewTimer(min(max(left, pollLeast), pollMost))
 		select {
@@ -175,16 +175,21 @@ func (s *lease) take(ctx context.Context) error {
 		case <-s.l.ctx.Done():
 			err = errClosed()
 		case <-ctx.Done():
-			err = mail.WrapError(mail.CodeCanceled, "", ctx.Err())
-			if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-				err = mail.WrapError(mail.CodeUnavailable, "Another operation is in progress, try again later", ctx.Err())
-			}
+			err = waited(mail.WrapError(mail.CodeCanceled, "", ctx.Err()))
 		}
 		again.Stop()
 		if err != nil {
 			return err
 		}
 	}
+}
+
+// waited is the error of who has waited until the deadline, between two requests or in the middle of one; others it leaves.
+func waited(err error) error {
+	if mail.CodeOf(err) == mail.CodeCanceled && errors.Is(err, context.DeadlineExceeded) {
+		return mail.WrapError(mail.CodeUnavailable, "Another operation is in progress, try again later", err)
+	}
+	return err
 }
 
 // try takes the lock if it is free; otherwise it returns how long the owner's lease lasts.
