@@ -44,19 +44,11 @@ func TestDo(t *testing.T) {
 	})
 }
 
-// late is a context that says a moment late that its time is over.
-type late struct {
-	context.Context
-	end time.Time
-}
-
-func (c late) Deadline() (time.Time, bool) { return c.end, true }
-
 // That the time of a caller has ended in the middle of a call does not mean that Redis is gone.
 func TestDeadlinePassesInCall(t *testing.T) {
 	s := redistest.Start(t)
 	c := redistest.Open(t, s.Options())
-	ctx := late{context.Background(), time.Now().Add(20 * time.Millisecond)}
+	ctx := redistest.Late(context.Background(), time.Now().Add(20*time.Millisecond))
 	err := c.Do(ctx, func(ctx context.Context) error { return c.Client().BLPop(ctx, time.Minute, "nothing").Err() })
 	if mail.CodeOf(err) != mail.CodeCanceled || !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("the error is %v", err)

@@ -53,21 +53,13 @@ func busy(t testing.TB, l *Locker, d time.Duration) {
 	}
 }
 
-// late is a context that says a moment late that its time is over.
-type late struct {
-	context.Context
-	end time.Time
-}
-
-func (c late) Deadline() (time.Time, bool) { return c.end, true }
-
 // Whoever waits for a lock until his time ends in the middle of a request is told that another has it.
 func TestDeadlinePassesInRequest(t *testing.T) {
 	s := redistest.Start(t)
 	l := open(t, s.Options())
 	release, _ := mustLock(t, l, time.Minute)
 	defer release()
-	_, _, err := l.Lock(late{context.Background(), time.Now().Add(300 * time.Millisecond)}, name, time.Minute)
+	_, _, err := l.Lock(redistest.Late(context.Background(), time.Now().Add(300*time.Millisecond)), name, time.Minute)
 	if mail.CodeOf(err) != mail.CodeUnavailable || !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("lock: %v", err)
 	}

@@ -1,7 +1,9 @@
 package redistest
 
 import (
+	"context"
 	"testing"
+	"time"
 
 	"mallard/internal/redisconn"
 	"mallard/internal/testserver/faultproxy"
@@ -23,3 +25,15 @@ func Faults() []faultproxy.Fault {
 		faultproxy.Fault{Where: faultproxy.Answer, How: faultproxy.Wait, Time: slow},
 	)
 }
+
+// late is a context that does not say that its time is over.
+type late struct {
+	context.Context
+	end time.Time
+}
+
+func (c late) Deadline() (time.Time, bool) { return c.end, true }
+
+// Late is ctx with a deadline that a connection keeps, while the context itself does not end: a call whose connection notices
+// the deadline first.
+func Late(ctx context.Context, end time.Time) context.Context { return late{ctx, end} }

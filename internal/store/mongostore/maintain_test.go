@@ -126,25 +126,30 @@ func TestArchivedInVain(t *testing.T) {
 		t.Errorf("the deletion gives %v", err)
 	}
 	notes := bson.D{{Key: memberMallard + "." + keyNotes + ".0", Value: bson.D{{Key: "$exists", Value: true}}}}
-	end := time.Now().Add(20 * time.Second)
-	for (count(t, s.archived(), bson.D{}) > 0 || count(t, s.mailboxes(), notes) > 0) && time.Now().Before(end) {
-		time.Sleep(20 * time.Millisecond)
-	}
+	eventually(t, "the message is out of the archive, and the note is dropped", func() bool {
+		return count(t, s.archived(), bson.D{}) == 0 && count(t, s.mailboxes(), notes) == 0
+	})
 	c, _, _ := s.counters(t, file)
-	if n := count(t, s.archived(), bson.D{}); n != 0 || count(t, s.messages(), bson.D{}) != 1 || count(t, s.mailboxes(), notes) != 0 || c != 1 {
-		t.Errorf("%d archived, %d messages, %d mailboxes with notes, %d references", n, count(t, s.messages(), bson.D{}), count(t, s.mailboxes(), notes), c)
+	if n := count(t, s.messages(), bson.D{}); n != 1 || c != 1 {
+		t.Errorf("%d messages, %d references", n, c)
 	}
+}
+
+// archiveExpired leaves a row of the only message in the archive, whose time is over, though the message is still there.
+func archiveExpired(t *testing.T, s *Store) {
+	t.Helper()
+	var row bson.D
+	must(t, s.messages().FindOne(t.Context(), bson.D{}).Decode(&row))
+	past := float64(time.Now().Add(-time.Hour).UnixMilli())
+	_, err := s.archived().InsertOne(t.Context(), with(row, bson.D{{Key: "exp", Value: true}, {Key: "rdate", Value: past}}))
+	must(t, err)
 }
 
 // The row that another left in the archive of a message that is there all the same does not take its attachments with it.
 func TestArchivedAndAlive(t *testing.T) {
 	s := openStore(t, func(o *Options) { o.Locks = &localLocks{} })
 	_, _, file := withAttachment(t, s)
-	var row bson.D
-	must(t, s.messages().FindOne(t.Context(), bson.D{}).Decode(&row))
-	past := float64(time.Now().Add(-time.Hour).UnixMilli())
-	_, err := s.archived().InsertOne(t.Context(), with(row, bson.D{{Key: "exp", Value: true}, {Key: "rdate", Value: past}}))
-	must(t, err)
+	archiveExpired(t, s)
 	done, err := s.Maintain(t.Context())
 	must(t, err)
 	if c, _, _ := s.counters(t, file); done.Archived != 1 || c != 1 || count(t, s.archived(), bson.D{}) != 0 {
@@ -222,12 +227,8 @@ func failAt(at string) func(step string) error {
 func TestArchivedAndRenumbered(t *testing.T) {
 	s := openStore(t, func(o *Options) { o.Locks = &localLocks{} })
 	_, _, file := withAttachment(t, s)
-	var row bson.D
-	must(t, s.messages().FindOne(t.Context(), bson.D{}).Decode(&row))
-	past := float64(time.Now().Add(-time.Hour).UnixMilli())
-	_, err := s.archived().InsertOne(t.Context(), with(row, bson.D{{Key: "exp", Value: true}, {Key: "rdate", Value: past}}))
-	must(t, err)
-	_, err = s.messages().UpdateMany(t.Context(), bson.D{}, bson.D{{Key: "$set", Value: bson.D{{Key: "uid", Value: 7}}}})
+	archiveExpired(t, s)
+	_, err := s.messages().UpdateMany(t.Context(), bson.D{}, bson.D{{Key: "$set", Value: bson.D{{Key: "uid", Value: 7}}}})
 	must(t, err)
 	_, err = s.Maintain(t.Context())
 	must(t, err)

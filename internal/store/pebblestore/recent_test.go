@@ -79,18 +79,25 @@ func TestRecentChanges(t *testing.T) {
 	}
 }
 
+// twoHeads puts two messages into INBOX and returns its heads after the first and after the second. The caller releases the
+// account.
+func (r *rig) twoHeads() (a *account, m *mailbox, before, after *mailboxHead) {
+	r.Helper()
+	r.append(r.inbox, newMessage("first", "text"), "")
+	a, err := r.s.account(r.ctx, r.acct)
+	r.must(err)
+	m = a.set.Load().byID[r.inbox]
+	before = m.head.Load()
+	r.append(r.inbox, newMessage("second", "text"), "")
+	return a, m, before, m.head.Load()
+}
+
 // A change is in the database before it is in memory. Who has read it there is not told of
 // the state before it by the next reading.
 func TestChangesWhileInstalling(t *testing.T) {
 	r := newRig(t, vfs.NewMem())
-	r.append(r.inbox, newMessage("first", "text"), "")
-	a, err := r.s.account(r.ctx, r.acct)
-	r.must(err)
+	a, m, before, after := r.twoHeads()
 	defer r.s.accounts.release(a)
-	m := a.set.Load().byID[r.inbox]
-	before := m.head.Load()
-	r.append(r.inbox, newMessage("second", "text"), "")
-	after := m.head.Load()
 	m.head.Store(before) // as it is until the second message is installed
 	defer m.head.Store(after)
 	for _, since := range []uint64{after.highest, before.highest - 1} {

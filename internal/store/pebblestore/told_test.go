@@ -193,14 +193,8 @@ func TestToldOfOlderStore(t *testing.T) {
 // it for all: it is not recent in the next one.
 func TestToldWhileInstalling(t *testing.T) {
 	r := newRig(t, vfs.NewMem())
-	r.append(r.inbox, newMessage("first", "text"), "")
-	a, err := r.s.account(r.ctx, r.acct)
-	r.must(err)
+	a, m, before, after := r.twoHeads()
 	defer r.s.accounts.release(a)
-	m := a.set.Load().byID[r.inbox]
-	before := m.head.Load()
-	r.append(r.inbox, newMessage("second", "text"), "")
-	after := m.head.Load()
 	a.mu.Lock()
 	m.head.Store(before) // as it is until the second message is installed
 	ended := make(chan error, 1)
@@ -209,16 +203,15 @@ func TestToldWhileInstalling(t *testing.T) {
 		ended <- err
 	}()
 	select {
-	case err = <-ended:
-		t.Error("the session did not wait for the message")
+	case err := <-ended:
+		t.Errorf("the session did not wait for the message: %v", err)
 	case <-time.After(50 * time.Millisecond):
 	}
 	m.head.Store(after)
 	a.mu.Unlock()
 	if !t.Failed() {
-		err = <-ended
+		r.must(<-ended)
 	}
-	r.must(err)
 	r.wantTold("after a session that read what was not installed", r.inbox, 2)
 }
 
