@@ -10,12 +10,14 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"mallard/internal/testserver/freeport"
 	"mallard/internal/transfer"
 )
 
@@ -44,15 +46,15 @@ func TestScripts(t *testing.T) {
 const configText = `[store]
 path = %q
 [imap]
-port = %s
+port = %d
 [[imap.interface]]
 enabled = true
 host = "127.0.0.1"
-port = %s
+port = %d
 [lmtp]
-port = %s
+port = %d
 [api]
-port = %s
+port = %d
 [log]
 level = "warn"
 `
@@ -60,22 +62,15 @@ level = "warn"
 // setup writes a configuration with free ports.
 func setup(env *testscript.Env) error {
 	names := []string{"IMAPS", "IMAP", "LMTP", "API"}
-	ports := make([]any, 0, len(names))
-	for _, name := range names {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			return err
-		}
-		env.Defer(func() { _ = l.Close() })
-		_, port, err := net.SplitHostPort(l.Addr().String())
-		if err != nil {
-			return err
-		}
-		env.Setenv(name, port)
-		ports = append(ports, port)
-		if err := l.Close(); err != nil {
-			return err
-		}
+	free, release, err := freeport.Reserve(len(names))
+	if err != nil {
+		return err
+	}
+	env.Defer(release)
+	ports := make([]any, len(names))
+	for i, name := range names {
+		env.Setenv(name, strconv.Itoa(free[i]))
+		ports[i] = free[i]
 	}
 	text := fmt.Sprintf(configText, append([]any{filepath.Join(env.WorkDir, "data")}, ports...)...)
 	return os.WriteFile(filepath.Join(env.WorkDir, "mallard.toml"), []byte(text), 0o600)

@@ -21,6 +21,7 @@ import (
 
 	"mallard/internal/config"
 	"mallard/internal/logtest"
+	"mallard/internal/testserver/freeport"
 	"mallard/internal/tlsconf"
 )
 
@@ -260,13 +261,8 @@ func TestPortTaken(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer taken.Close()
-	free, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_ = free.Close()
 	c := testConfig(t)
-	c.LMTP.Port = free.Addr().(*net.TCPAddr).Port
+	c.LMTP.Port = freeport.Take(t, 1)[0]
 	c.API.Port = taken.Addr().(*net.TCPAddr).Port
 	c.IMAP.Interfaces[0].Port = c.API.Port
 	n, err := Open(context.Background(), c, Options{})
@@ -283,7 +279,7 @@ func TestPortTaken(t *testing.T) {
 			t.Errorf("error %v does not hold %q", err, want)
 		}
 	}
-	l, err := net.Listen("tcp", free.Addr().String())
+	l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", c.LMTP.Port))
 	if err != nil {
 		t.Fatalf("the port of LMTP was kept: %v", err)
 	}

@@ -20,6 +20,7 @@ import (
 
 	"mallard/internal/redisconn"
 	"mallard/internal/redisconn/redistest"
+	"mallard/internal/testserver/freeport"
 )
 
 // certificate writes a certificate for 127.0.0.1 that is its own authority.
@@ -56,7 +57,7 @@ func certificate(t *testing.T) (cert, key string) {
 // A server with TLS that asks for a certificate, a user and a password, as the configuration names it.
 func TestTLS(t *testing.T) {
 	cert, key := certificate(t)
-	port := redistest.FreePort(t)
+	port := freeport.Take(t, 1)[0]
 	redistest.Start(t, "--tls-port", strconv.Itoa(port), "--tls-cert-file", cert, "--tls-key-file", key, "--tls-ca-cert-file", cert,
 		"--user", "me", "on", ">secret", "~*", "&*", "+@all")
 	type keys = map[string]any

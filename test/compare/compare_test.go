@@ -18,6 +18,7 @@ import (
 	"testing"
 
 	"mallard/internal/bench"
+	"mallard/internal/testserver/freeport"
 	"mallard/test/e2e/harness"
 )
 
@@ -68,7 +69,7 @@ func TestCompare(t *testing.T) {
 		if name == "mallard" {
 			all = append(all, startMallard(t, filepath.Join(dir, name)))
 		} else {
-			all = append(all, startDovecot(t, name, filepath.Join(dir, name), harness.FreePorts(t, 2)))
+			all = append(all, startDovecot(t, name, filepath.Join(dir, name), freeport.Take(t, 2)))
 		}
 	}
 	once := map[string]bool{"growth": true, "big": true, "disk-4k": true, "disk-30k": true, "disk-attachments": true}

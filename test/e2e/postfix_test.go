@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"mallard/internal/testserver/freeport"
 	"mallard/test/e2e/harness"
 )
 
@@ -73,7 +74,7 @@ func startPostfix(t *testing.T, lmtp string) (addr, logFile string) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
-	port := harness.FreePorts(t, 1)[0]
+	port := freeport.Take(t, 1)[0]
 	files := map[string]string{
 		"main.cf":   fmt.Sprintf(postfixMain, dir, harness.Domain, lmtp),
 		"master.cf": fmt.Sprintf(postfixMaster, port),

@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+
+	"mallard/internal/testserver/freeport"
 )
 
 // HarakaOptions say where mail goes.
@@ -35,7 +37,7 @@ func StartHaraka(t T, o HarakaOptions) *Haraka {
 	if err != nil {
 		t.Fatalf("address of LMTP: %v", err)
 	}
-	dir, own := t.TempDir(), FreePorts(t, 1)[0]
+	dir, own := t.TempDir(), freeport.Take(t, 1)[0]
 	config := filepath.Join(dir, "config")
 	// Without the files that come with it some of its settings are undefined, and it falls over them.
 	if err := os.CopyFS(config, os.DirFS(cached(t, "haraka", "haraka", "node_modules", "Haraka", "config"))); err != nil {

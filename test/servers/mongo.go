@@ -16,6 +16,8 @@ import (
 
 	"go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
+
+	"mallard/internal/testserver/freeport"
 )
 
 // postgresUser is whom PostgreSQL runs as; it refuses root, and no account is needed.
@@ -68,7 +70,7 @@ func StartMongo(t T, o MongoOptions) *Mongo {
 	if out, err := exec.Command("cp", "-a", template, m.data).CombinedOutput(); err != nil {
 		t.Fatalf("copy the empty database: %v\n%s", err, out)
 	}
-	ports := FreePorts(t, 2)
+	ports := freeport.Take(t, 2)
 	if o.Port != 0 {
 		ports[0] = o.Port
 	}

@@ -73,21 +73,6 @@ func cached(t T, part string, path ...string) string {
 	return file
 }
 
-// FreePorts finds ports on loopback that nothing listens on.
-func FreePorts(t T, n int) []int {
-	t.Helper()
-	var ports []int
-	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatalf("find a free port: %v", err)
-		}
-		defer l.Close()
-		ports = append(ports, l.Addr().(*net.TCPAddr).Port)
-	}
-	return ports
-}
-
 // Until calls f over and over until it is true; it returns false when it was not within the time.
 func Until(limit time.Duration, f func() bool) bool {
 	tick := time.NewTicker(20 * time.Millisecond)

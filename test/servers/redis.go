@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"mallard/internal/testserver/freeport"
 )
 
 // databases is how many each Redis has, so that every test of a run can have one.
@@ -49,7 +51,7 @@ func SharedRedis(t T) string {
 func StartRedis(t T, o RedisOptions) *Redis {
 	t.Helper()
 	if o.Port == 0 {
-		o.Port = FreePorts(t, 1)[0]
+		o.Port = freeport.Take(t, 1)[0]
 	}
 	dir := t.TempDir()
 	r := &Redis{t: t, Addr: loopback(o.Port), Password: o.Password}

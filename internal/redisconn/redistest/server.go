@@ -21,6 +21,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"mallard/internal/redisconn"
+	"mallard/internal/testserver/freeport"
 )
 
 // Patience is how long a server may take to start, and to become what it shall be.
@@ -56,7 +57,7 @@ func Need(t testing.TB, program string) string {
 // the command line.
 func Start(t testing.TB, args ...string) *Server {
 	t.Helper()
-	s := &Server{t: t, binary: Need(t, "redis-server"), Port: FreePort(t)}
+	s := &Server{t: t, binary: Need(t, "redis-server"), Port: freeport.Take(t, 1)[0]}
 	s.args = append([]string{
 		"--bind", "127.0.0.1", "--port", strconv.Itoa(s.Port), "--dir", t.TempDir(), "--save", "", "--appendonly", "no",
 		"--repl-diskless-sync-delay", "0",
@@ -64,17 +65,6 @@ func Start(t testing.TB, args ...string) *Server {
 	s.Run()
 	t.Cleanup(s.Kill)
 	return s
-}
-
-// FreePort returns a port of 127.0.0.1 that nobody listens on.
-func FreePort(t testing.TB) int {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
 }
 
 // Addr is host:port.
@@ -289,7 +279,7 @@ func StartCluster(t testing.TB) *Cluster {
 
 func startSentinel(t testing.TB, program string, master int) *Server {
 	t.Helper()
-	s := &Server{t: t, binary: program, Port: FreePort(t)}
+	s := &Server{t: t, binary: program, Port: freeport.Take(t, 1)[0]}
 	file := filepath.Join(t.TempDir(), "sentinel.conf")
 	text := strings.Join([]string{
 		"bind 127.0.0.1", fmt.Sprintf("port %d", s.Port), "dir " + filepath.Dir(file),

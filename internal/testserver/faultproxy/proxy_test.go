@@ -3,6 +3,7 @@ package faultproxy
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"os"
@@ -12,6 +13,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"mallard/internal/testserver/freeport"
 )
 
 const short = 200 * time.Millisecond // nothing is expected within it
@@ -277,12 +280,8 @@ func TestRefuse(t *testing.T) {
 
 // A server that is gone shows as a connection that is reset at once, as nothing else can be told through a proxy.
 func TestNoServer(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	l.Close()
-	c, err := net.Dial("tcp", Start(t, l.Addr().String(), Raw).Addr)
+	nobody := fmt.Sprintf("127.0.0.1:%d", freeport.Take(t, 1)[0])
+	c, err := net.Dial("tcp", Start(t, nobody, Raw).Addr)
 	if err == nil {
 		defer c.Close()
 		_, err = ask(c, "one", time.Minute)

@@ -27,6 +27,7 @@ import (
 	"testing"
 	"time"
 
+	"mallard/internal/testserver/freeport"
 	"mallard/test/e2e/harness"
 	"mallard/test/servers"
 )
@@ -94,7 +95,7 @@ func newNode(t *testing.T, name string, d databases, key, cert string) *node {
 func newNodeWith(t *testing.T, name string, d databases, key, cert, text string, ports []string) *node {
 	t.Helper()
 	n := &node{t: t, name: name, dir: t.TempDir(), ports: map[string]int{}}
-	free := servers.FreePorts(t, len(ports))
+	free := freeport.Take(t, len(ports))
 	for i, port := range ports {
 		n.ports[port] = free[i]
 		text = swap(t, text, `(?m)^port = `+port+`$`, fmt.Sprintf("port = %d", free[i]))
@@ -268,7 +269,7 @@ func startCluster(t *testing.T) *cluster {
 	}
 	text := balancer(t)
 	var frontends []string
-	for i, port := range servers.FreePorts(t, len(services())) {
+	for i, port := range freeport.Take(t, len(services())) {
 		service := services()[i]
 		c.ports[service] = port
 		text = swap(t, text, `bind 10\.0\.0\.10:`+service+`\b`, fmt.Sprintf("bind 127.0.0.1:%d", port))

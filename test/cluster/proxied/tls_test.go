@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"mallard/internal/testserver/freeport"
 	"mallard/test/e2e/harness"
 	"mallard/test/servers"
 )
@@ -60,7 +61,7 @@ func TestTLSAtHAProxy(t *testing.T) {
 		{"the record says that there is no TLS", "send-proxy-v2-ssl", true},
 	}
 	var frontends []string
-	for i, port := range servers.FreePorts(t, len(fronts)) {
+	for i, port := range freeport.Take(t, len(fronts)) {
 		front := swap(t, tlsFront, `send-proxy-v2-ssl`, fronts[i].send)
 		front = swap(t, front, `listen imaps`, fmt.Sprintf("listen imaps%d", i))
 		front = swap(t, front, `bind 10\.0\.0\.10:993`, fmt.Sprintf("bind 127.0.0.1:%d", port))

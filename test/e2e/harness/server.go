@@ -21,6 +21,7 @@ import (
 	"testing"
 	"time"
 
+	"mallard/internal/testserver/freeport"
 	"mallard/test/servers"
 )
 
@@ -132,12 +133,6 @@ func Binary(t testing.TB) string {
 	return build.path
 }
 
-// FreePorts finds ports on loopback that nothing listens on.
-func FreePorts(t testing.TB, n int) []int {
-	t.Helper()
-	return servers.FreePorts(t, n)
-}
-
 // Start starts a server with an empty data directory and waits until it is healthy.
 func Start(t testing.TB, o Options) *Server {
 	t.Helper()
@@ -145,7 +140,7 @@ func Start(t testing.TB, o Options) *Server {
 	if s.Dir == "" {
 		s.Dir = t.TempDir()
 	}
-	p := FreePorts(t, 4)
+	p := freeport.Take(t, 4)
 	addr := func(port int) string { return fmt.Sprintf("127.0.0.1:%d", port) }
 	s.LMTP, s.IMAP = addr(p[0]), addr(p[1])
 	if Dovecot() {
@@ -440,7 +435,7 @@ func (c Command) Must(t testing.TB) Ran {
 // StartDemo runs "mallard serve --demo" in an empty directory, as a newcomer does but for the ports, which are free ones.
 func StartDemo(t testing.TB) *Server {
 	t.Helper()
-	p := FreePorts(t, 4)
+	p := freeport.Take(t, 4)
 	addr := func(port int) string { return fmt.Sprintf("127.0.0.1:%d", port) }
 	s := &Server{t: t, Dir: t.TempDir(), LMTP: addr(p[0]), IMAP: addr(p[1]), API: "http://" + addr(p[3])}
 	s.Config = filepath.Join(s.Dir, "ports.toml")
