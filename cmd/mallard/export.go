@@ -42,9 +42,14 @@ type exportCount struct {
 	Failed    int   `json:"failed"`
 }
 
+// messageSource reads the messages of a mailbox, one after the other.
+type messageSource interface {
+	Messages(ctx context.Context, user mail.AccountID, box mail.MailboxID, f func(m *control.ExportMeta, content func(io.Writer) error) error) error
+}
+
 // exporter is one export.
 type exporter struct {
-	s     *session
+	s     messageSource
 	user  *control.User
 	w     transfer.Writer
 	p     *progress
@@ -128,18 +133,26 @@ func (x *exporter) run(ctx context.Context, boxes []control.Mailbox) error {
 			x.failed(b.Path, err)
 			continue
 		}
-		err = x.s.Messages(ctx, x.user.ID, b.ID, func(m *control.ExportMeta, content func(io.Writer) error) error {
-			return x.message(f, &b, m, content)
-		})
-		if cerr := f.Close(); err == nil {
-			err = cerr
-		}
-		if err != nil {
+		if err := x.mailbox(ctx, f, &b); err != nil {
 			return fmt.Errorf("export mailbox %s: %w", b.Path, err)
 		}
 		x.count.Mailboxes++
 	}
 	return nil
+}
+
+// mailbox exports one mailbox. One that could not be read or written to its end is not completed.
+func (x *exporter) mailbox(ctx context.Context, f transfer.FolderWriter, b *control.Mailbox) error {
+	err := x.s.Messages(ctx, x.user.ID, b.ID, func(m *control.ExportMeta, content func(io.Writer) error) error {
+		return x.message(ctx, f, b, m, content)
+	})
+	if err == nil {
+		return f.Close()
+	}
+	if ctx.Err() != nil {
+		err = context.Cause(ctx) // and not what that did to the connection
+	}
+	return errors.Join(err, f.Discard())
 }
 
 func (x *exporter) failed(where string, err error) {
@@ -165,7 +178,7 @@ func (d diskWriter) Write(p []byte) (int, error) {
 }
 
 // message exports one message.
-func (x *exporter) message(f transfer.FolderWriter, b *control.Mailbox, m *control.ExportMeta, content func(io.Writer) error) error {
+func (x *exporter) message(ctx context.Context, f transfer.FolderWriter, b *control.Mailbox, m *control.ExportMeta, content func(io.Writer) error) error {
 	where := fmt.Sprintf("%s, message with UID %d", b.Path, m.UID)
 	if m.Error != "" {
 		x.failed(where, errors.New(m.Error))
@@ -184,6 +197,8 @@ func (x *exporter) message(f transfer.FolderWriter, b *control.Mailbox, m *contr
 	})
 	var odd *transfer.Warning
 	switch {
+	case damaged && ctx.Err() != nil:
+		return err
 	case damaged:
 		x.failed(where, err)
 		return nil

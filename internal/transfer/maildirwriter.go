@@ -226,3 +226,6 @@ func (f *maildirFolder) saveKeywords() error {
 
 // Close implements FolderWriter. Every message has its name already.
 func (f *maildirFolder) Close() error { return nil }
+
+// Discard implements FolderWriter. Each message there is whole.
+func (f *maildirFolder) Discard() error { return nil }

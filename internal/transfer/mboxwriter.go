@@ -169,6 +169,9 @@ func (f *mboxFile) Close() error {
 	return errors.Join(err, f.root.Remove(f.tmp))
 }
 
+// Discard implements FolderWriter: the file never had its name.
+func (f *mboxFile) Discard() error { return errors.Join(f.file.Close(), f.root.Remove(f.tmp)) }
+
 // quoter puts a > before each line that is "From " with any number of > before.
 type quoter struct {
 	w         io.Writer

@@ -29,6 +29,10 @@ type FolderWriter interface {
 	Add(m Outgoing, content func(w io.Writer) error) error
 	// Close completes the mailbox.
 	Close() error
+	// Discard ends a mailbox of which not every message could be written. Where a mailbox is
+	// one file nothing of it stays, so that it is not taken for a whole one later; messages
+	// that are files of their own stay, and the next export adds the others.
+	Discard() error
 }
 
 // Outgoing is what is known about a message besides its content.
