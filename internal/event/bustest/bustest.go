@@ -22,7 +22,7 @@ type Config struct {
 	// Open returns n buses that reach each other, as n nodes have them. A bus of
 	// one process returns the same one n times. The suite closes them.
 	Open func(t testing.TB, n int) []event.Bus
-	// Patience is how long an event may take; 5 s when zero. A test that passes
+	// Patience is how long an event may take; 30 s when zero. A test that passes
 	// never waits that long.
 	Patience time.Duration
 	// MaxPending is the greatest number of events that Take may return.
@@ -32,7 +32,7 @@ type Config struct {
 // Run runs the suite.
 func Run(t *testing.T, c Config) {
 	if c.Patience == 0 {
-		c.Patience = 5 * time.Second
+		c.Patience = 30 * time.Second
 	}
 	for _, tc := range []struct {
 		name string

@@ -113,7 +113,8 @@ type Bus struct {
 	stop    context.CancelFunc
 	workers sync.WaitGroup
 
-	early   atomic.Bool // somebody subscribed before the bus was connected
+	early   atomic.Bool  // somebody subscribed before the bus was connected
+	back    atomic.Int64 // when it was connected again after it had not been, in nanoseconds since 1970; 0 for never
 	mu      sync.Mutex
 	closing chan struct{} // closed when Close begins
 	closed  bool
@@ -134,7 +135,7 @@ func New(ctx context.Context, o Options) (*Bus, error) {
 	b.accounts = newAccounts(o, b.tellToLook)
 	b.look = newLooker(o, b.accounts.all, b.tellToLook)
 	b.link = newLink(o, b.receive)
-	b.sender = newSender(o, b.queue, b.origin)
+	b.sender = newSender(o, b.queue, b.origin, b.settled)
 	running, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	b.stop = cancel
 	for _, run := range []func(context.Context){b.accounts.run, b.look.run, b.link.run, b.sender.run, b.watch} {
@@ -181,6 +182,11 @@ func (b *Bus) Err() error {
 // Waiting is the number of events that Redis has not taken yet.
 func (b *Bus) Waiting() int { return b.queue.len() }
 
+// settled reports whether Redis has been there for so long that the other nodes have found it as well.
+func (b *Bus) settled() bool {
+	return b.Connected() && time.Since(time.Unix(0, b.back.Load())) >= settleBeats*b.o.Heartbeat
+}
+
 // watch tells the looker and the log when the bus loses Redis and finds it again.
 func (b *Bus) watch(ctx context.Context) {
 	heard, first := true, true // a node that starts has missed nothing yet
@@ -192,6 +198,7 @@ func (b *Bus) watch(ctx context.Context) {
 		switch {
 		case err == nil:
 			if !heard || first && b.early.Load() {
+				b.back.Store(time.Now().UnixNano())
 				b.o.Log.Info("events of other nodes arrive")
 				b.look.poll(false)
 				// Who serves whom may be forgotten as well; after that everybody looks once.
@@ -247,7 +254,8 @@ func (b *Bus) Publish(ctx context.Context, e event.Event) error {
 }
 
 // Subscribe starts a subscription. It waits until this process is registered for the account, at most
-// Options.SubscribeWait; when Redis is slower, the subscription is told to look once that is done.
+// Options.SubscribeWait, and not at all while the bus is not connected; when Redis is slower, the subscription is told to
+// look once that is done.
 func (b *Bus) Subscribe(ctx context.Context, acct mail.AccountID) (event.Subscription, error) {
 	inner, err := b.local.Subscribe(ctx, acct)
 	if err != nil {
@@ -271,7 +279,7 @@ func (b *Bus) await(ctx context.Context, acct mail.AccountID, registered <-chan 
 		return nil
 	default:
 	}
-	if !b.o.Conn.Up() {
+	if !b.Connected() { // no event would come, and it looks when they do
 		b.accounts.late(acct)
 		return nil
 	}

@@ -41,14 +41,14 @@ func TestBus(t *testing.T) {
 		for _, workers := range []bool{false, true} {
 			t.Run(fmt.Sprintf("workers=%t", workers), func(t *testing.T) {
 				bustest.Run(t, bustest.Config{
+					Patience:   redistest.Patience,
 					MaxPending: membus.MaxChanged + membus.MaxDrop + 1,
 					Open: func(t testing.TB, n int) []event.Bus {
 						out := make([]event.Bus, n)
 						for i := range out {
-							bus := openNode(t, b.Options(), redisbus.Options{
-								WorkerID:       fmt.Sprintf("node%d:%d", i, i),
-								WorkerChannels: func(context.Context) bool { return workers },
-							})
+							o := lasting(i)
+							o.WorkerChannels = func(context.Context) bool { return workers }
+							bus := openNode(t, b.Options(), o)
 							if !bus.Connected() {
 								t.Fatalf("not connected: %v", bus.Err())
 							}

@@ -15,7 +15,7 @@ import (
 func TestFaults(t *testing.T) {
 	s := redistest.Start(t)
 	proxy, o := s.FaultyOptions(t)
-	a, b := openNode(t, o, quick(0)), openNode(t, s.Options(), quick(1))
+	a, b := openNode(t, o, quick(0)), openNode(t, s.Patient(), lasting(1))
 	defer a.Close()
 	defer b.Close()
 	connected := func() bool { return a.Connected() && b.Connected() }

@@ -19,9 +19,9 @@ func registerKey(acct mail.AccountID) string { return "wd:imap:users:" + acct.St
 // as an entry counts.
 func TestRegister(t *testing.T) {
 	s := redistest.Start(t)
-	o := quick(0)
+	o := lasting(0)
 	o.WorkersRefresh = 50 * time.Millisecond
-	n := openNode(t, s.Options(), o)
+	n := openNode(t, s.Patient(), o)
 	defer n.Close()
 	c, acct, ctx := s.Client(t), mail.AccountID{7}, context.Background()
 	old := time.Now().Add(-redisbus.DefaultWorkersTTL - time.Second)
@@ -66,7 +66,7 @@ func TestRegister(t *testing.T) {
 // A session that comes while the last one goes stays registered.
 func TestRegisterChurn(t *testing.T) {
 	s := redistest.Start(t)
-	n := openNode(t, s.Options(), quick(0))
+	n := openNode(t, s.Patient(), lasting(0))
 	defer n.Close()
 	acct := mail.AccountID{7}
 	for range 300 {
@@ -90,17 +90,17 @@ func TestChannels(t *testing.T) {
 	}
 	next := func() (channel string) {
 		t.Helper()
-		m, err := all.ReceiveTimeout(ctx, 5*time.Second)
+		m, err := all.ReceiveTimeout(ctx, redistest.Patience)
 		if err != nil {
 			t.Fatal(err)
 		}
 		return m.(*redis.Message).Channel
 	}
 	for _, workers := range []bool{false, true} {
-		o := quick(0)
+		o := lasting(0)
 		asked := 0
 		o.WorkerChannels = func(context.Context) bool { asked++; return workers }
-		n := openNode(t, s.Options(), o)
+		n := openNode(t, s.Patient(), o)
 		subscribe(t, n, acct)
 		now := float64(time.Now().UnixMilli())
 		if err := c.ZAdd(ctx, registerKey(acct), redis.Z{Score: now, Member: "wd:1"}, redis.Z{Score: now - 120_500, Member: "dead:1"}).Err(); err != nil {
@@ -129,7 +129,7 @@ func TestChannels(t *testing.T) {
 // Everybody hears the channel of all and the own one, whatever the setting says, as WildDuck's publishers may differ.
 func TestHearsWildDuck(t *testing.T) {
 	s := redistest.Start(t)
-	n := openNode(t, s.Options(), quick(0))
+	n := openNode(t, s.Patient(), lasting(0))
 	defer n.Close()
 	redistest.Eventually(t, "connected", n.Connected)
 	c, acct := s.Client(t), mail.AccountID{7}
@@ -160,8 +160,8 @@ func TestLookPace(t *testing.T) {
 	for i := range subs {
 		subs[i] = subscribe(t, n, mail.AccountID{1, byte(i)})
 	}
+	start := time.Now() // it may be noticed before Kill returns
 	s.Kill()
-	start := time.Now()
 	for i, sub := range subs {
 		await(t, sub, event.Event{Account: mail.AccountID{1, byte(i)}})
 	}

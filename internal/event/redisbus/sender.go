@@ -2,6 +2,7 @@ package redisbus
 
 import (
 	"context"
+	"slices"
 	"strconv"
 	"time"
 
@@ -17,6 +18,9 @@ const (
 	retryLast   = time.Second
 	settingLife = 5 * time.Second // of the answer of Options.WorkerChannels
 	settingWait = time.Second     // for that answer
+	// settleBeats is the time, in heartbeats, within which other nodes are back after Redis was gone: they notice it after
+	// three at the latest, and ask again after one.
+	settleBeats = 5
 )
 
 // sender takes events from the queue and publishes them, again and again until Redis has taken them.
@@ -25,15 +29,21 @@ type sender struct {
 	queue  *queue
 	origin string
 
+	// settled tells whether the others are there: nobody was away within the last time, as far as this node knows.
+	settled func() bool
+
 	empty chan chan struct{} // who wants to know that all is sent
 
 	// Of the goroutine alone.
+	awayUntil   time.Time        // when Redis was away last, as far as it has tried
+	again       []event.Event    // are sent once more, at a time when who was away is back
+	againAt     <-chan time.Time // nil when there are none
 	perWorker   bool
 	perWorkerAt time.Time
 }
 
-func newSender(o Options, q *queue, origin string) *sender {
-	return &sender{o: o, queue: q, origin: origin, empty: make(chan chan struct{}, 1)}
+func newSender(o Options, q *queue, origin string, settled func() bool) *sender {
+	return &sender{o: o, queue: q, origin: origin, settled: settled, empty: make(chan chan struct{}, 1)}
 }
 
 func (s *sender) run(ctx context.Context) {
@@ -49,6 +59,9 @@ func (s *sender) run(ctx context.Context) {
 			return
 		case told = <-s.empty:
 			continue
+		case <-s.againAt:
+			s.repeat(ctx)
+			continue
 		case <-s.queue.ready:
 		}
 		events, lost := s.queue.take(batchSize)
@@ -57,11 +70,40 @@ func (s *sender) run(ctx context.Context) {
 		}
 		if err := s.send(ctx, events, lost); err == nil {
 			wait = retryFirst
+			s.remember(events)
 			continue
 		}
 		s.queue.giveBack(events, lost)
 		s.rest(ctx, wait)
+		s.awayUntil = time.Now()
 		wait = min(2*wait, retryLast)
+	}
+}
+
+// remember keeps what was published while other nodes may have been away still, to publish it once more. It leaves out
+// what they learn by looking, which they do when they are back.
+func (s *sender) remember(events []event.Event) {
+	if s.settled() && time.Since(s.awayUntil) >= settleBeats*s.o.Heartbeat {
+		return
+	}
+	for _, e := range events {
+		if e.Kind != event.Changed && len(s.again) < s.o.MaxQueue {
+			s.again = append(s.again, e)
+		}
+	}
+	if len(s.again) > 0 && s.againAt == nil {
+		s.againAt = time.After(settleBeats * s.o.Heartbeat)
+	}
+}
+
+// repeat publishes what was kept. What Redis does not take is sent like everything else.
+func (s *sender) repeat(ctx context.Context) {
+	again := s.again
+	s.again, s.againAt = nil, nil
+	for events := range slices.Chunk(again, batchSize) {
+		if s.send(ctx, events, false) != nil {
+			s.queue.giveBack(events, false)
+		}
 	}
 }
 

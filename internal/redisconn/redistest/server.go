@@ -123,10 +123,16 @@ func Options(addr string) redisconn.Options {
 	return redisconn.Options{Addr: addr, DB: redisconn.DefaultDB, Timeout: 500 * time.Millisecond, Heartbeat: 250 * time.Millisecond}
 }
 
-// Options are those of a connection to a server that runs as long as the test does: a machine that has too much to do is no
-// error. Where a server goes, the times of Server.Options are those that a test waits.
-func (b Backend) Options() redisconn.Options {
-	o := Options(b.Addr)
+// Options are those of a connection to a server that runs as long as the test does.
+func (b Backend) Options() redisconn.Options { return patient(b.Addr) }
+
+// Patient are Options of a connection for which the server is there as long as the test runs.
+func (s *Server) Patient() redisconn.Options { return patient(s.Addr()) }
+
+// patient are Options with which a machine that has too much to do is no error. Where a server goes, the times of Options
+// are those that a test waits.
+func patient(addr string) redisconn.Options {
+	o := Options(addr)
 	o.Timeout, o.DialTimeout = Patience, Patience
 	return o
 }
