@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"sync"
 	"testing"
 
 	"mallard/internal/mail"
@@ -36,6 +37,29 @@ func fill(t *testing.T, s *memstore.Store, n int) (mail.AccountID, mail.MailboxI
 		}
 	}
 	return a.ID, b.ID
+}
+
+// A body is opened while others change the flags of its message: nobody writes what another reads.
+func TestOpenWhileFlagsChange(t *testing.T) {
+	ctx := context.Background()
+	s := memstore.New(memstore.Options{})
+	acct, mbox := fill(t, s, 1)
+	for row, err := range s.Fetch(ctx, acct, mbox, store.FetchQuery{Fields: store.FieldBody}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			update := store.FlagUpdate{UIDs: mail.UIDSetOf(row.UID), Mode: store.FlagsAdd, Flags: mail.Flags{System: mail.Seen}}
+			if _, err := s.UpdateFlags(ctx, acct, mbox, update); err != nil {
+				t.Error(err)
+			}
+		})
+		if _, err := row.Open(); err != nil {
+			t.Error(err)
+		}
+		wg.Wait()
+	}
 }
 
 func TestMangle(t *testing.T) {

@@ -108,6 +108,7 @@ func (s *Store) row(ctx context.Context, acct mail.AccountID, mbox mail.MailboxI
 	}
 	m := b.msgs[i]
 	row := rowOf(m, q.Fields)
+	prefix, data := m.prefix, m.content.data // the message may be changed when the row is opened
 	ended := new(atomic.Bool)
 	row.Open = func() (store.Body, error) {
 		if err := s.fault("RowOpen"); err != nil {
@@ -116,7 +117,7 @@ func (s *Store) row(ctx context.Context, acct mail.AccountID, mbox mail.MailboxI
 		if ended.Load() {
 			return nil, errRowEnded()
 		}
-		return &body{store: s, prefix: m.prefix, data: m.content.data, ended: ended}, nil
+		return &body{store: s, prefix: prefix, data: data, ended: ended}, nil
 	}
 	return row, func() { s.endRow(row, ended) }, nil
 }
