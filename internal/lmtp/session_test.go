@@ -252,6 +252,7 @@ func TestRepliesAreNotHeldBack(t *testing.T) {
 // A message that trickles in ends, in both ways to send it, and so does a
 // command; the octets and the time that this takes are bounded.
 func TestSlow(t *testing.T) {
+	const patience = 3 * time.Second // much more than a command takes, and much less than what trickles
 	trickle := func(c *client, text string) {
 		go func() {
 			for i := range text {
@@ -267,11 +268,11 @@ func TestSlow(t *testing.T) {
 		begin string
 		reply string
 	}{
-		"rate of DATA": {lmtp.Options{ReadTimeout: 500 * time.Millisecond, MinRate: 1e6}, "DATA\r\n", "421 4.4.2"},
-		"rate of BDAT": {lmtp.Options{ReadTimeout: 500 * time.Millisecond, MinRate: 1e6}, "BDAT 5000 LAST\r\n", "421 4.4.2"},
+		"rate of DATA": {lmtp.Options{ReadTimeout: patience, MinRate: 1e6}, "DATA\r\n", "421 4.4.2"},
+		"rate of BDAT": {lmtp.Options{ReadTimeout: patience, MinRate: 1e6}, "BDAT 5000 LAST\r\n", "421 4.4.2"},
 		"time of DATA": {lmtp.Options{MaxDataTime: 50 * time.Millisecond}, "DATA\r\n", "421 4.4.2"},
 		"time of BDAT": {lmtp.Options{MaxDataTime: 50 * time.Millisecond}, "BDAT 5000 LAST\r\n", "421 4.4.2"},
-		"command":      {lmtp.Options{ReadTimeout: 500 * time.Millisecond}, "", "421 4.4.2"},
+		"command":      {lmtp.Options{ReadTimeout: patience}, "", "421 4.4.2"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -294,10 +295,10 @@ func TestSlow(t *testing.T) {
 	t.Run("fast enough", func(t *testing.T) {
 		t.Parallel()
 		w := newWorld(t)
-		c := dial(t, lmtp.New(lmtp.Options{Backend: w.delivery, ReadTimeout: time.Second, MinRate: 10}))
+		c := dial(t, lmtp.New(lmtp.Options{Backend: w.delivery, ReadTimeout: patience, MinRate: 10}))
 		c.begin(jane)
 		c.say("DATA", "354")
-		trickle(c, strings.Repeat("x", 400)+"\r\n.\r\n") // takes twice ReadTimeout
+		trickle(c, strings.Repeat("x", 1200)+"\r\n.\r\n") // takes twice ReadTimeout
 		c.want("250 2.0.0 Message stored")
 	})
 }
@@ -397,7 +398,7 @@ func TestSTARTTLS(t *testing.T) {
 		t.Fatal(err)
 	}
 	w := newWorld(t)
-	srv := lmtp.New(lmtp.Options{Backend: w.delivery, TLS: certs.Config(), TLSTimeout: 100 * time.Millisecond, LingerTime: 100 * time.Millisecond})
+	srv := lmtp.New(lmtp.Options{Backend: w.delivery, TLS: certs.Config()})
 	t.Run("session", func(t *testing.T) {
 		c := dial(t, srv)
 		if r := c.say("LHLO c", "250-"); !strings.Contains(r, "STARTTLS\r\n") {
@@ -429,7 +430,9 @@ func TestSTARTTLS(t *testing.T) {
 		c.wantEnd()
 	})
 	t.Run("no handshake", func(t *testing.T) {
-		c := dial(t, srv)
+		c := dial(t, lmtp.New(lmtp.Options{
+			Backend: w.delivery, TLS: certs.Config(), TLSTimeout: 100 * time.Millisecond, LingerTime: 100 * time.Millisecond,
+		}))
 		c.say("LHLO c", "250-")
 		c.say("STARTTLS", "220")
 		<-c.done // after TLSTimeout

@@ -6,7 +6,6 @@ import (
 	"net"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/pires/go-proxyproto"
 	"github.com/pires/go-proxyproto/tlvparse"
@@ -57,7 +56,7 @@ func TestProxySaysTLS(t *testing.T) {
 			defer near.Close()
 			defer far.Close()
 			go func() { _, _ = io.WriteString(near, c.header+"hello\n") }()
-			got, err := behindProxy(context.Background(), far, time.Second)
+			got, err := behindProxy(context.Background(), far, patience)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -76,7 +75,7 @@ func TestProxyBrokenRecords(t *testing.T) {
 	} {
 		near, far := net.Pipe()
 		go func() { _, _ = io.WriteString(near, withRecords(t, r)) }()
-		if _, err := behindProxy(context.Background(), far, time.Second); err == nil {
+		if _, err := behindProxy(context.Background(), far, patience); err == nil {
 			t.Errorf("%s: it was taken", name)
 		}
 		_ = near.Close()

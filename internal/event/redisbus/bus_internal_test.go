@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	"mallard/internal/clocktest"
 	"mallard/internal/event"
 	"mallard/internal/mail"
 	"mallard/internal/redisconn/redistest"
@@ -21,7 +22,7 @@ func TestSubscribeWithoutEvents(t *testing.T) {
 	s.Pause()
 	b.link.set(errSilent)
 	var sub event.Subscription
-	took := redistest.Took(func() { sub, err = b.Subscribe(t.Context(), mail.AccountID{1}) })
+	took := clocktest.Took(func() { sub, err = b.Subscribe(t.Context(), mail.AccountID{1}) })
 	if err != nil || took > redistest.Patience/2 {
 		t.Fatalf("subscribed after %v, %v", took, err)
 	}

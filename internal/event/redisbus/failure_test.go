@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"mallard/internal/clocktest"
 	"mallard/internal/event"
 	"mallard/internal/event/redisbus"
 	"mallard/internal/mail"
@@ -59,7 +60,7 @@ func subscribe(t testing.TB, b event.Bus, acct mail.AccountID) event.Subscriptio
 
 func publish(t testing.TB, b event.Bus, e event.Event) {
 	t.Helper()
-	took := redistest.Took(func() {
+	took := clocktest.Took(func() {
 		if err := b.Publish(t.Context(), e); err != nil {
 			t.Errorf("publish: %v", err)
 		}
@@ -116,7 +117,7 @@ func TestRedisGone(t *testing.T) {
 			told := func() {
 				awaitAny(t, here, event.Event{Account: acct, Mailbox: mail.MailboxID{3}}, event.Event{Account: acct})
 			}
-			if took := redistest.Took(told); took > 50*time.Millisecond {
+			if took := clocktest.Took(told); took > 50*time.Millisecond {
 				t.Errorf("the own process was told after %v", took)
 			}
 			redistest.Eventually(t, "both nodes know", func() bool { return !a.Connected() && !b.Connected() })
@@ -128,7 +129,7 @@ func TestRedisGone(t *testing.T) {
 			}
 			// A session that begins now is served all the same, at once.
 			var late event.Subscription
-			if took := redistest.Took(func() { late = subscribe(t, b, mail.AccountID{9}) }); took > 50*time.Millisecond {
+			if took := clocktest.Took(func() { late = subscribe(t, b, mail.AccountID{9}) }); took > 50*time.Millisecond {
 				t.Errorf("subscribe without Redis took %v", took)
 			}
 			await(t, late, event.Event{Account: mail.AccountID{9}})
@@ -318,7 +319,7 @@ func TestLatency(t *testing.T) {
 	var took []time.Duration
 	for i := range 300 {
 		e := event.Event{Account: acct, Mailbox: mail.MailboxID{1, byte(i), byte(i >> 8)}}
-		took = append(took, redistest.Took(func() {
+		took = append(took, clocktest.Took(func() {
 			publish(t, a, e)
 			await(t, there, e)
 		}))

@@ -14,7 +14,7 @@ import (
 func TestFaults(t *testing.T) {
 	s := redistest.Start(t)
 	proxy, o := s.FaultyOptions(t)
-	l, other := openWith(t, o, Options{}), openWith(t, s.Options(), Options{})
+	l, other := openWith(t, o, Options{}), openWith(t, s.Patient(), Options{})
 	ctx := context.Background()
 	for _, f := range redistest.Faults() {
 		proxy.Each(t, f, func(t *testing.T, _ int) {
