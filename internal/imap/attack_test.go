@@ -9,6 +9,7 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"mallard/internal/imap"
@@ -27,7 +28,18 @@ type raw struct {
 
 func (w *world) raw(t testing.TB) *raw {
 	t.Helper()
-	conn, srv := w.connect(t, true)
+	return w.rawOver(t, true)
+}
+
+// piped is raw without TCP, for tests that have a clock of their own.
+func (w *world) piped(t testing.TB) *raw {
+	t.Helper()
+	return w.rawOver(t, false)
+}
+
+func (w *world) rawOver(t testing.TB, tcp bool) *raw {
+	t.Helper()
+	conn, srv := w.connect(t, tcp)
 	c := &raw{conn, t, srv, bufio.NewReader(conn)}
 	c.want("* OK")
 	return c
@@ -132,12 +144,14 @@ func (w *world) messages(t testing.TB, name string) int {
 
 // A client that stops in the middle is let go, after the time that is its due or
 // when it goes.
-func TestUnterminated(t *testing.T) {
+func TestUnterminated(t *testing.T) { synctest.Test(t, testUnterminated) }
+
+func testUnterminated(t *testing.T) {
 	for _, text := range []string{
 		"", "a", "a LOGIN", "a LOGIN {10}\r\n", "a LOGIN {10}\r\nabc", "a LOGIN {10+}\r\nabc", "a LOGIN \"x", "a AUTHENTICATE PLAIN\r\n", "a STARTTLS\r\n",
 	} {
 		w := newWorld(t, options(func(o *imap.Options) { o.LoginTimeout = 100 * time.Millisecond }), withTLS(t))
-		c := w.raw(t)
+		c := w.piped(t)
 		c.send(text)
 		if got := c.rest(); !strings.Contains(got, "* BYE") && !strings.Contains(text, "STARTTLS") {
 			t.Errorf("%q ends with %q", text, got)
@@ -148,12 +162,12 @@ func TestUnterminated(t *testing.T) {
 		"a", "a NOOP", "a SELECT {10+}\r\n", "a APPEND INBOX {10+}\r\nabc", "a APPEND INBOX {3+}\r\nabc", "a APPEND INBOX {3+}\r\nabc {3+}\r\nab", "a IDLE\r\n", "a IDLE\r\nDO",
 	} {
 		w := newWorld(t, options(func(o *imap.Options) { o.IdleTimeout = 100 * time.Millisecond }))
-		c := w.raw(t)
+		c := w.piped(t)
 		c.login()
 		c.send(text)
 		c.rest()
 		c.srv.ended(t)
-		c = w.raw(t)
+		c = w.piped(t)
 		c.login()
 		c.send(text)
 		_ = c.Close()
@@ -174,9 +188,11 @@ func withTLS(t *testing.T) setting {
 }
 
 // Octets that trickle in do not buy time before the login.
-func TestSlowLogin(t *testing.T) {
+func TestSlowLogin(t *testing.T) { synctest.Test(t, testSlowLogin) }
+
+func testSlowLogin(t *testing.T) {
 	w := newWorld(t, options(func(o *imap.Options) { o.LoginTimeout = 200 * time.Millisecond }))
-	c := w.raw(t)
+	c := w.piped(t)
 	go func() {
 		for i := 0; ; i++ {
 			if _, err := io.WriteString(c, "a NOOP\r\n"[i%8:i%8+1]); err != nil {
