@@ -183,7 +183,7 @@ func TestUpdatesWithoutHint(t *testing.T) {
 func TestUpdatesAfterEarlyHint(t *testing.T) {
 	looked := make(chan struct{}, 100)
 	w := newWorld(t, func(o *worldOptions) {
-		o.api.EventPoll, o.api.EventAgain = time.Hour, 200*time.Millisecond
+		o.api.EventPoll, o.api.EventAgain = time.Hour, 2*time.Second // in which the mailbox below is made
 		o.fault = func(op string) error {
 			if op == "ReadJournal" {
 				looked <- struct{}{}

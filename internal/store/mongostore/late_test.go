@@ -43,7 +43,8 @@ func TestOldModSeqIsNotKnown(t *testing.T) {
 	if _, err := c.nodes[0].journal().DeleteMany(ctx, bson.D{{Key: "mailbox", Value: oid(box)}}); err != nil {
 		t.Fatal(err)
 	}
-	fresh := c.node()
+	const lease = 3 * time.Second // of which the calls that follow each other take little
+	fresh := c.node(func(o *Options) { o.Lease = lease })
 	first, err := fresh.Changes(ctx, c.acct, box, 0)
 	if err != nil {
 		t.Fatal(err)
@@ -63,7 +64,7 @@ func TestOldModSeqIsNotKnown(t *testing.T) {
 	if set, err = fresh.Changes(ctx, c.acct, box, first.To); err != nil || set.Whole {
 		t.Errorf("the next call of who was given %d: whole %v, %v", first.To, set.Whole, err)
 	}
-	time.Sleep(3 * testLease)
+	time.Sleep(3 * lease)
 	if set, err = fresh.Changes(ctx, c.acct, box, first.To); err != nil || !set.Whole {
 		t.Errorf("somebody with %d comes later: whole %v, %v", first.To, set.Whole, err)
 	}

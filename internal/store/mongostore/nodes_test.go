@@ -145,8 +145,8 @@ func (c *cluster) fill(s *Store, box mail.MailboxID, n int) (out []store.Appende
 	return out
 }
 
-// wildduck stores a message as a WildDuck node does, with a pause between taking the UID and storing it.
-func (c *cluster) wildduck(s *Store, box mail.MailboxID, pause time.Duration, row bool) error {
+// wildduck stores a message as a WildDuck node does; between is called when it has taken the UID and not stored it yet.
+func (c *cluster) wildduck(s *Store, box mail.MailboxID, between func(), row bool) error {
 	ctx := context.Background()
 	filter := bson.D{{Key: "_id", Value: oid(box)}, {Key: "user", Value: oid(c.acct)}}
 	if _, err := s.users().UpdateByID(ctx, oid(c.acct), bson.D{{Key: "$inc", Value: bson.D{{Key: "storageUsed", Value: 10}}}}); err != nil {
@@ -157,7 +157,7 @@ func (c *cluster) wildduck(s *Store, box mail.MailboxID, pause time.Duration, ro
 	if err != nil {
 		return err
 	}
-	time.Sleep(pause)
+	between()
 	id := bson.NewObjectID()
 	uid, ms := integer(doc.Lookup("uidNext")), integer(doc.Lookup("modifyIndex"))+1
 	if _, err := s.messages().InsertOne(ctx, bson.D{
@@ -173,6 +173,32 @@ func (c *cluster) wildduck(s *Store, box mail.MailboxID, pause time.Duration, ro
 		{Key: "unseen", Value: true}, {Key: "idate", Value: time.Now()}, {Key: "created", Value: time.Now()}, {Key: "mailbox", Value: oid(box)}, {Key: "user", Value: oid(c.acct)},
 	})
 	return err
+}
+
+// slowWriter is WildDuck that has taken the UID of a message; the function that it returns has the message stored.
+func (c *cluster) slowWriter(s *Store, box mail.MailboxID, row bool) (finish func()) {
+	c.Helper()
+	taken, finished, done := make(chan struct{}), make(chan struct{}), make(chan error, 1)
+	go func() {
+		done <- c.wildduck(s, box, func() {
+			close(taken)
+			<-finished
+		}, row)
+	}()
+	finish = sync.OnceFunc(func() {
+		close(finished)
+		if err := <-done; err != nil {
+			c.Error(err)
+		}
+	})
+	c.Cleanup(finish)
+	select {
+	case <-taken:
+	case err := <-done:
+		done <- err
+		c.Fatalf("no UID is taken: %v", err)
+	}
+	return finish
 }
 
 // observer is a copy of a mailbox that lives on what one node's Changes tell.
@@ -351,7 +377,8 @@ func (c *cluster) change(s *Store, rng *rand.Rand) (mail.MailboxID, []mail.UID, 
 		}
 		return other, res.To, nil
 	}
-	return box, nil, c.wildduck(s, box, time.Duration(rng.IntN(3))*300*time.Millisecond, rng.IntN(4) > 0)
+	pause := time.Duration(rng.IntN(3)) * 300 * time.Millisecond
+	return box, nil, c.wildduck(s, box, func() { time.Sleep(pause) }, rng.IntN(4) > 0)
 }
 
 // Two nodes and something like WildDuck write; followers on both nodes miss nothing, and nothing is lost or doubled.
@@ -451,24 +478,22 @@ func followJournal(c *cluster, s *Store, done *atomic.Bool) error {
 // A UID whose writer is slow holds back what comes after it, for a time.
 func TestSlowWriterKeepsTheOrder(t *testing.T) {
 	t.Parallel()
-	c := newCluster(t, 2)
+	c := &cluster{TB: t, uri: testserver.Mongo(t)}
+	for range 2 {
+		c.node(func(o *Options) { o.Lease = time.Minute }) // so long is the writer waited for
+	}
+	c.account("user")
 	o := c.observer(c.nodes[1], c.boxes[0])
 	c.fill(c.nodes[0], c.boxes[0], 1)
 	if err := o.read(); err != nil || o.shown != 1 {
 		t.Fatalf("shown up to %d, %v", o.shown, err)
 	}
-	var slow sync.WaitGroup
-	slow.Go(func() {
-		if err := c.wildduck(c.nodes[0], c.boxes[0], testLease/2, true); err != nil {
-			t.Error(err)
-		}
-	})
-	time.Sleep(testLease / 10)
+	slow := c.slowWriter(c.nodes[0], c.boxes[0], true)
 	c.fill(c.nodes[0], c.boxes[0], 1)
 	if err := o.read(); err != nil || o.shown != 1 || o.next != 2 {
 		t.Errorf("while UID 2 is on its way: shown up to %d, UIDNEXT %d, %v; want 1, 2", o.shown, o.next, err)
 	}
-	slow.Wait()
+	slow()
 	if err := o.read(); err != nil || o.shown != 3 || !o.seen[2] {
 		t.Errorf("afterwards: shown up to %d, UID 2 %v, %v", o.shown, o.seen[2], err)
 	}
@@ -481,25 +506,22 @@ func TestLateMessageGetsAnotherUID(t *testing.T) {
 		box := c.boxes[0]
 		observers := []*observer{c.observer(c.nodes[0], box), c.observer(c.nodes[1], box)}
 		c.fill(c.nodes[0], box, 1)
-		var slow sync.WaitGroup
-		slow.Go(func() {
-			if err := c.wildduck(c.nodes[0], box, 3*testLease, row); err != nil {
-				t.Error(err)
-			}
-		})
-		time.Sleep(testLease / 10)
+		slow := c.slowWriter(c.nodes[0], box, row)
 		c.fill(c.nodes[1], box, 1)
-		for end := time.Now().Add(2 * testLease); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+		for end := time.Now().Add(30 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
 			for _, o := range observers {
 				if err := o.read(); err != nil {
 					t.Fatal(err)
 				}
 			}
+			if observers[0].shown == 3 && observers[1].shown == 3 {
+				break
+			}
 		}
 		if observers[0].shown != 3 || observers[1].shown != 3 || observers[0].seen[2] {
 			t.Fatalf("shown up to %d and %d, UID 2 %v; want 3, 3, false", observers[0].shown, observers[1].shown, observers[0].seen[2])
 		}
-		slow.Wait()
+		slow()
 		time.Sleep(time.Second) // UIDs that were passed are looked at once a second
 		for _, o := range observers {
 			if err := o.converge(); err != nil {

@@ -107,7 +107,7 @@ func TestDeadNodesCharges(t *testing.T) {
 	var done atomic.Bool
 	busy.Go(func() {
 		for !done.Load() {
-			if err := c.wildduck(live, inbox, 20*time.Millisecond, true); err != nil {
+			if err := c.wildduck(live, inbox, func() { time.Sleep(20 * time.Millisecond) }, true); err != nil {
 				t.Error(err)
 				return
 			}
