@@ -23,26 +23,26 @@ func testLimit(t *testing.T, s *suite) {
 	for range 2 {
 		s.want(t, "k", 1, 3, minute, limit.Count{Value: 3, TTL: minute})
 	}
-	s.Advance(minute + time.Second)
+	s.advance(minute + time.Second)
 	s.want(t, "k", 1, 3, minute, limit.Count{OK: true, Value: 1, TTL: minute})
 }
 
 func testWindowDoesNotSlide(t *testing.T, s *suite) {
 	s.want(t, "k", 1, 3, minute, limit.Count{OK: true, Value: 1, TTL: minute})
-	s.Advance(20 * time.Second)
+	s.advance(20 * time.Second)
 	s.want(t, "k", 1, 3, minute, limit.Count{OK: true, Value: 2, TTL: 40 * time.Second})
-	s.Advance(20 * time.Second)
+	s.advance(20 * time.Second)
 	s.want(t, "k", 1, 3, minute, limit.Count{OK: true, Value: 3, TTL: 20 * time.Second})
-	s.Advance(10 * time.Second)
+	s.advance(10 * time.Second)
 	s.want(t, "k", 1, 3, minute, limit.Count{Value: 3, TTL: 10 * time.Second}) // refusals do not prolong it either
-	s.Advance(11 * time.Second)
+	s.advance(11 * time.Second)
 	s.want(t, "k", 0, 3, minute, limit.Count{OK: true})
 }
 
 func testWindowOfFirst(t *testing.T, s *suite) {
 	s.want(t, "k", 1, 9, minute, limit.Count{OK: true, Value: 1, TTL: minute})
 	s.want(t, "k", 1, 9, time.Hour, limit.Count{OK: true, Value: 2, TTL: minute})
-	s.Advance(minute + time.Second)
+	s.advance(minute + time.Second)
 	s.want(t, "k", 1, 9, time.Hour, limit.Count{OK: true, Value: 1, TTL: time.Hour})
 	s.want(t, "k", 1, 9, minute, limit.Count{OK: true, Value: 2, TTL: time.Hour})
 }
@@ -61,7 +61,7 @@ func testOvershoot(t *testing.T, s *suite) {
 func testLook(t *testing.T, s *suite) {
 	s.want(t, "k", 0, 2, minute, limit.Count{OK: true})
 	s.want(t, "k", 1, 2, minute, limit.Count{OK: true, Value: 1, TTL: minute})
-	s.Advance(10 * time.Second)
+	s.advance(10 * time.Second)
 	s.want(t, "k", 0, 2, minute, limit.Count{OK: true, Value: 1, TTL: 50 * time.Second})
 	s.want(t, "k", 1, 2, minute, limit.Count{OK: true, Value: 2, TTL: 50 * time.Second})
 	s.want(t, "k", 0, 2, minute, limit.Count{Value: 2, TTL: 50 * time.Second})
@@ -88,7 +88,7 @@ func testReset(t *testing.T, s *suite) {
 	s.want(t, "c", 1, 1, minute, limit.Count{OK: true, Value: 1, TTL: minute})
 	s.reset(t, "a", "b", "never counted")
 	s.reset(t)
-	s.Advance(10 * time.Second)
+	s.advance(10 * time.Second)
 	s.want(t, "a", 0, 1, minute, limit.Count{OK: true})
 	s.want(t, "a", 1, 1, minute, limit.Count{OK: true, Value: 1, TTL: minute}) // a new window
 	s.want(t, "b", 1, 1, minute, limit.Count{OK: true, Value: 1, TTL: minute})
@@ -184,6 +184,7 @@ func testModel(t *testing.T, s *suite) {
 	run := 0
 	rapid.Check(noDeadline{t}, func(t *rapid.T) {
 		run++
+		s.begin()
 		model := map[string]*window{}
 		key := rapid.Map(rapid.IntRange(0, 3), func(i int) string { return strings.Repeat("k", i+1) + string(rune(run)) })
 		for range rapid.IntRange(1, 30).Draw(t, "calls") {
@@ -194,7 +195,7 @@ func testModel(t *testing.T, s *suite) {
 				delete(model, k)
 			case 1, 2:
 				d := time.Duration(rapid.IntRange(1, 5).Draw(t, "steps")) * 10 * time.Second
-				s.Advance(d)
+				s.advance(d)
 				for k, w := range model {
 					if w.left -= d; w.left <= 0 {
 						delete(model, k)
