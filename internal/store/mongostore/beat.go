@@ -102,29 +102,42 @@ func (s *Store) known() bool {
 	return !s.pulse.sent.IsZero()
 }
 
-// live beats, takes away entries that are done, and looks for nodes that have died, until the store is closed.
+// live beats and takes away entries that are done, until the store is closed.
 func (s *Store) live() {
-	ctx := s.closing
-	watch := &watch{seen: make(map[bson.ObjectID]sighting)}
+	s.eachBeat(func(ctx context.Context) {
+		if !s.known() {
+			return
+		}
+		if err := s.beat(ctx); err != nil {
+			if !errors.Is(err, context.Canceled) {
+				s.o.Logger.Warn("the other nodes are not told that this one lives", "error", err)
+			}
+			return
+		}
+		s.clearDone(ctx, time.Now().Add(-idleEntry))
+	})
+}
+
+// watchOthers looks for nodes that have died, until the store is closed. To settle what they have left can take longer than
+// others wait for the beats of this node.
+func (s *Store) watchOthers() {
+	w := &watch{seen: make(map[bson.ObjectID]sighting)}
+	s.eachBeat(func(ctx context.Context) { w.look(ctx, s) })
+}
+
+// eachBeat does something as often as nodes beat.
+func (s *Store) eachBeat(do func(ctx context.Context)) {
 	every := time.NewTicker(s.o.Dead / beatsPerDeath)
 	defer every.Stop()
 	for {
 		select {
-		case <-ctx.Done():
+		case <-s.closing.Done():
 			return
 		case <-every.C:
 		}
-		if s.o.asleep != nil && s.o.asleep() {
-			continue
+		if s.o.asleep == nil || !s.o.asleep() {
+			do(s.closing)
 		}
-		if s.known() {
-			if err := s.beat(ctx); err != nil && !errors.Is(err, context.Canceled) {
-				s.o.Logger.Warn("the other nodes are not told that this one lives", "error", err)
-				continue
-			}
-			s.clearDone(ctx, time.Now().Add(-idleEntry))
-		}
-		watch.look(ctx, s)
 	}
 }
 

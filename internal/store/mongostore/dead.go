@@ -1,7 +1,6 @@
 package mongostore
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"time"
@@ -74,44 +73,47 @@ func (s *Store) settleNode(ctx context.Context, row bson.Raw) error {
 	if err := s.settleCharges(ctx, d); err != nil {
 		return err
 	}
-	if err := s.settleNotes(ctx, d); err != nil {
-		return err
-	}
+	left := s.settleNotes(ctx, d)
 	for _, id := range objectIDs(row.Lookup(nodeDoubtful)) {
 		if _, _, err := s.recount(ctx, mail.AccountID(id), s.longestWrite(), nil); err != nil && !accountGone(err) {
 			return err
 		}
+	}
+	if left != nil {
+		return left
 	}
 	self[1].Value = beat + 1
 	_, err = s.nodes().DeleteOne(ctx, self)
 	return err
 }
 
-// settleNotes completes expunges and moves that a node has left half-done, as any that are old.
+// settleNotes completes expunges and moves that a node has left half-done, as any that are old. Where it fails the other
+// mailboxes are settled all the same: the lock of one may be the dead node's for some minutes more.
 func (s *Store) settleNotes(ctx context.Context, d deadNode) error {
-	cur, err := s.mailboxes().Find(ctx, bson.D{{Key: memberMallard + "." + keyNotes + ".0", Value: bson.D{{Key: "$exists", Value: true}}}},
-		options.Find().SetProjection(bson.D{{Key: "user", Value: 1}, {Key: memberMallard + "." + keyNotes, Value: 1}}))
+	boxes, err := findAll(ctx, s.mailboxes(), bson.D{{Key: memberMallard + "." + keyNotes + ".0", Value: bson.D{{Key: "$exists", Value: true}}}},
+		bson.D{{Key: "user", Value: 1}, {Key: memberMallard + "." + keyNotes, Value: 1}}, nil)
 	if err != nil {
 		return err
 	}
-	defer cur.Close(context.WithoutCancel(ctx))
-	var unlocked error
-	for cur.Next(ctx) {
-		id, _ := cur.Current.Lookup("_id").ObjectIDOK()
-		user, _ := cur.Current.Lookup("user").ObjectIDOK()
-		for _, n := range notesOf(cur.Current) {
-			if n.Node != d.id && !s.old(n) {
-				continue
-			}
-			err := s.repairNote(ctx, mail.AccountID(user), mail.MailboxID(id), &n)
-			if errors.Is(err, errUnlocked) {
-				unlocked = err // what needs no lock is done meanwhile
-			} else if err != nil {
-				return err
-			}
+	return parallel(len(boxes), func(i int) error { return s.settleNotesOf(ctx, d, boxes[i]) })
+}
+
+// settleNotesOf is settleNotes for one mailbox.
+func (s *Store) settleNotesOf(ctx context.Context, d deadNode, box bson.Raw) (unlocked error) {
+	id, _ := box.Lookup("_id").ObjectIDOK()
+	user, _ := box.Lookup("user").ObjectIDOK()
+	for _, n := range notesOf(box) {
+		if n.Node != d.id && !s.old(n) {
+			continue
+		}
+		err := s.repairNote(ctx, mail.AccountID(user), mail.MailboxID(id), &n)
+		if errors.Is(err, errUnlocked) {
+			unlocked = err // what needs no lock is done meanwhile
+		} else if err != nil {
+			return err
 		}
 	}
-	return cmp.Or(cur.Err(), unlocked)
+	return unlocked
 }
 
 // openEntry is an entry of a charge.

@@ -113,6 +113,7 @@ func Open(ctx context.Context, o Options) (_ *Store, err error) {
 		return nil, fmt.Errorf("create the indexes: %w", err)
 	}
 	s.background.Go(s.live)
+	s.background.Go(s.watchOthers)
 	s.startRegister()
 	return s, nil
 }
