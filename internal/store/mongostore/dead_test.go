@@ -3,6 +3,7 @@ package mongostore
 import (
 	"context"
 	"errors"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -48,7 +49,7 @@ func TestSettleTheOtherMailboxes(t *testing.T) {
 	}
 }
 
-// heldLocks are locks that others hold until the test lets them go.
+// heldLocks are locks of which others hold those of mailboxes until the test lets them go.
 type heldLocks struct {
 	localLocks
 	asked chan struct{}
@@ -57,8 +58,10 @@ type heldLocks struct {
 }
 
 func (l *heldLocks) Lock(ctx context.Context, name string, ttl time.Duration) (func(), <-chan struct{}, error) {
-	l.once.Do(func() { close(l.asked) })
-	<-l.free
+	if strings.HasPrefix(name, "mail:mbwr:") {
+		l.once.Do(func() { close(l.asked) })
+		<-l.free
+	}
 	return l.localLocks.Lock(ctx, name, ttl)
 }
 
