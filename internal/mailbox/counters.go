@@ -13,6 +13,7 @@ type askState uint8
 
 const (
 	askNever    askState = iota
+	askRecent            // for what is recent alone
 	askOnce              // the next time a copy is worth it
 	askTooLarge          // a copy is larger than what may be kept
 )
@@ -54,8 +55,22 @@ func (t *viewTable) forCounting(key boxKey) *shared {
 	if t.boxes[key] != nil || t.asked[key] == askOnce {
 		return t.take(key)
 	}
-	if t.asked[key] == askNever {
+	if t.asked[key] < askOnce {
 		t.noteAsked(key, askOnce)
+	}
+	return nil
+}
+
+// forRecent is forCounting for who wants to know only how many messages are recent. One
+// command asks for both: that is not a second time.
+func (t *viewTable) forRecent(key boxKey) *shared {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.boxes[key] != nil || t.asked[key] == askRecent {
+		return t.take(key)
+	}
+	if t.asked[key] == askNever {
+		t.noteAsked(key, askRecent)
 	}
 	return nil
 }

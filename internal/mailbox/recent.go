@@ -12,9 +12,10 @@ import (
 
 // Recent is the number of messages of a mailbox that no session was told of, which
 // are the ones that would be recent for a session that opens it now (RFC 3501,
-// 6.3.10, RECENT). Without a copy of the mailbox they are read, up to some thousands;
-// when there are more, the mailbox gets a copy, so that who asks again pays for what
-// changed. Errors: NoMailbox.
+// 6.3.10, RECENT). Without a copy of the mailbox the engine counts them where they are
+// all of its messages, the first time; else they are read, up to some thousands. When
+// there are more, or it is asked again, the mailbox gets a copy, so that who asks again
+// pays for what changed. Errors: NoMailbox.
 func (s *Service) Recent(ctx context.Context, acct mail.AccountID, mbox mail.MailboxID) (int, error) {
 	told, err := s.recents.TakeRecent(ctx, acct, mbox, 0)
 	if err != nil {
@@ -26,7 +27,12 @@ func (s *Service) Recent(ctx context.Context, acct mail.AccountID, mbox mail.Mai
 	}
 	switch told {
 	case 0:
-		all, err := s.Counters(ctx, acct, mbox)
+		if s.countCopies {
+			if sh := s.views.forRecent(key); sh != nil {
+				return s.recentInCopy(ctx, sh, told)
+			}
+		}
+		all, err := s.store.Counters(ctx, acct, mbox)
 		c, found := all[mbox]
 		if err == nil && !found {
 			err = mail.NewError(mail.CodeNoMailbox, "no such mailbox")

@@ -154,3 +154,30 @@ func TestManyRecentCounted(t *testing.T) {
 		})
 	}
 }
+
+// Who asks once how many messages are recent where nobody was told of any is answered by the engine, as the command that
+// asks for the counters as well: a copy is worth it for who asks again.
+func TestAllRecentCounted(t *testing.T) {
+	for name, both := range map[string]bool{"recent alone": false, "with the counters": true} {
+		t.Run(name, func(t *testing.T) {
+			f, a := newCounting(t, 0)
+			box := f.boxes[0]
+			f.add(t, box, 10, mail.Flags{})
+			for i, want := range []struct{ counted, copies int32 }{{1, 0}, {0, 1}, {0, 1}} {
+				a.counters.Store(0)
+				if both {
+					if _, err := f.Counters(t.Context(), f.acct, box); err != nil {
+						t.Fatal(err)
+					}
+					want.counted *= 2
+				}
+				if n, err := f.Recent(t.Context(), f.acct, box); err != nil || n != 10 {
+					t.Errorf("call %d: %d recent messages, %v", i, n, err)
+				}
+				if a.counters.Load() != want.counted || a.wholes.Load() != want.copies {
+					t.Errorf("call %d: the engine counted %d times, there are %d copies; want %d and %d", i, a.counters.Load(), a.wholes.Load(), want.counted, want.copies)
+				}
+			}
+		})
+	}
+}
