@@ -91,7 +91,12 @@ func startImapflow(t *testing.T, s *harness.Server, u harness.User) *imapflow {
 // await returns the next event of a kind; those before it are returned too.
 func (f *imapflow) await(kind string) (flowEvent, []flowEvent) {
 	f.t.Helper()
-	limit := time.NewTimer(20 * time.Second)
+	return f.awaitWithin(20*time.Second, kind)
+}
+
+func (f *imapflow) awaitWithin(within time.Duration, kind string) (flowEvent, []flowEvent) {
+	f.t.Helper()
+	limit := time.NewTimer(within)
 	defer limit.Stop()
 	var before []flowEvent
 	for {
@@ -128,7 +133,7 @@ func TestImapflow(t *testing.T) {
 	u := s.User("imapflow", 0)
 	s.Deliver(u, harness.Message(1))
 	f := startImapflow(t, s, u)
-	opened, _ := f.await("open")
+	opened, _ := f.awaitWithin(2*time.Minute, "open") // Node has to start
 	if opened.Exists != 1 {
 		t.Errorf("INBOX has %d messages, want 1", opened.Exists)
 	}

@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"mallard/test/e2e/harness"
 )
@@ -54,7 +53,7 @@ func TestOfflineimap(t *testing.T) {
 	}
 	run := func() {
 		t.Helper()
-		harness.Command{Program: program, Args: []string{"-c", filepath.Join(dir, "rc"), "-o", "-u", "quiet"}, Env: []string{"HOME=" + dir}, Limit: 2 * time.Minute}.Must(t)
+		harness.Command{Program: program, Args: []string{"-c", filepath.Join(dir, "rc"), "-o", "-u", "quiet"}, Env: []string{"HOME=" + dir}}.Must(t)
 	}
 	both := func() (server, local mailState) {
 		local = mailState{}

@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"mallard/test/e2e/harness"
 )
@@ -63,7 +62,7 @@ func TestSubscribedOnly(t *testing.T) {
 			if err := os.WriteFile(rc, fmt.Appendf(nil, program.config, host, port, u.Name, u.Password, near), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			harness.Command{Program: path, Args: program.args(rc), Env: []string{"HOME=" + dir}, Limit: 2 * time.Minute}.Must(t)
+			harness.Command{Program: path, Args: program.args(rc), Env: []string{"HOME=" + dir}}.Must(t)
 			got := maildirState(t, mail)
 			for name, want := range map[string]int{"seen": 1, "seen/below": 1, "unseen": 0, "gone": 0, "level": 0, "level/gone": 0} {
 				if n := len(got[name]); n != want {

@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"strings"
 	"testing"
-	"time"
 
 	"mallard/test/e2e/harness"
 )
@@ -125,8 +124,7 @@ func mailboxesOnOther(t *testing.T, from, to *node) {
 	u := from.user(t, nil)
 	f, s := from.login(t, u), to.login(t, u)
 	f.OK(`CREATE "Projects/&APw-ber"`)
-	time.Sleep(100 * time.Millisecond)
-	id := to.mailbox(t, u, "Projects/über")
+	id := to.made(t, u, "Projects/über")
 	s.Expect(s.OK(`LIST "" "Projects/*"`), `Projects/&APw-ber`)
 	to.must(t, http.MethodPut, u.path("/mailboxes/%s", id), answer{"path": "Renamed", "retention": 1000_000, "subscribed": false})
 	f.Expect(f.OK(`LIST "" "Renamed"`), `Renamed`)
@@ -146,8 +144,7 @@ func mailboxesOnOther(t *testing.T, from, to *node) {
 	}
 	// The same name again is another mailbox on both.
 	s.OK("CREATE Renamed")
-	time.Sleep(100 * time.Millisecond)
-	if again := from.mailbox(t, u, "Renamed"); again == id {
+	if again := from.made(t, u, "Renamed"); again == id {
 		t.Errorf("the new mailbox has the id of the old one")
 	}
 }

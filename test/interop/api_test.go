@@ -158,6 +158,23 @@ func (n *node) stored(t testing.TB, u user, mailbox string) {
 	}
 }
 
+// made waits until a mailbox that was made by IMAP is there, and returns its id: WildDuck's CREATE answers before it is.
+func (n *node) made(t testing.TB, u user, path string) (id string) {
+	t.Helper()
+	ok := harness.Until(5*time.Second, func() bool {
+		for _, m := range n.must(t, http.MethodGet, u.path("/mailboxes"), nil).list("results") {
+			if m.str("path") == path {
+				id = m.str("id")
+			}
+		}
+		return id != ""
+	})
+	if !ok {
+		t.Fatalf("%s: %s has no mailbox %s", n.name, u.name, path)
+	}
+	return id
+}
+
 // messages lists a mailbox by the API, oldest first.
 func (n *node) messages(t testing.TB, u user, mailbox string) []answer {
 	t.Helper()

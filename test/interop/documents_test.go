@@ -42,7 +42,7 @@ func (e *env) record(t *testing.T, n *node) map[string]map[string]fields {
 	inbox := n.mailbox(t, u, "INBOX")
 	n.upload(t, u, inbox, head("uploaded", "")+"\r\nuploaded\r\n")
 	s.OK("CREATE Work")
-	time.Sleep(200 * time.Millisecond)
+	n.made(t, u, "Work")
 	s.OK("RENAME Work Archive")
 	n.must(t, http.MethodPost, u.path("/mailboxes"), answer{"path": "By API", "retention": 1_000_000})
 	s.OK("SELECT INBOX")

@@ -101,7 +101,7 @@ func (n *notice) moves(t *testing.T) {
 func (n *notice) mailboxes(t *testing.T) {
 	var id string
 	n.told(t, "CREATE", func() { n.act.OK(`CREATE "New one"`) }, "", answer{"command": "CREATE", "path": "New one"})
-	time.Sleep(100 * time.Millisecond)
+	n.from.made(t, n.u, "New one")
 	n.told(t, "RENAME", func() { n.act.OK(`RENAME "New one" "Other one"`) }, "", answer{"command": "RENAME", "path": "Other one"})
 	id = n.from.mailbox(t, n.u, "Other one")
 	n.told(t, "DELETE", func() { n.act.OK(`DELETE "Other one"`) }, "", answer{"command": "DELETE", "mailbox": id})

@@ -105,14 +105,14 @@ func (m *Mongo) prepare(home, name string, port, postgresPort int, durable bool)
 // postgresReady reads the state that PostgreSQL keeps beside its data, in the eighth line.
 func (m *Mongo) postgresReady() bool {
 	b, err := os.ReadFile(filepath.Join(m.data, "postmaster.pid"))
-	lines := strings.Split(string(b), "\n")
-	return err == nil && len(lines) > 7 && strings.TrimSpace(lines[7]) == "ready" && lines[0] == strconv.Itoa(m.postgres.running().Pid)
+	lines, own := strings.Split(string(b), "\n"), m.postgres.running()
+	return err == nil && own != nil && len(lines) > 7 && strings.TrimSpace(lines[7]) == "ready" && lines[0] == strconv.Itoa(own.Pid)
 }
 
 func pingMongo(url string) bool {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
-	client, err := mongo.Connect(options.Client().ApplyURI(url).SetServerSelectionTimeout(300 * time.Millisecond))
+	client, err := mongo.Connect(options.Client().ApplyURI(url).SetServerSelectionTimeout(2 * time.Second))
 	if err != nil {
 		return false
 	}

@@ -3,6 +3,7 @@
 package servers
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -15,8 +16,8 @@ import (
 )
 
 const (
-	startTime = 60 * time.Second
-	stopTime  = 30 * time.Second
+	startTime = 3 * time.Minute // far more than any of them takes on a machine of its own
+	stopTime  = time.Minute
 	logTail   = 8_000 // octets of a log that a failed test shows
 )
 
@@ -45,17 +46,8 @@ func (p *process) run() {
 	if err := p.start(); err != nil {
 		p.t.Fatalf("start %s: %v", p.name, err)
 	}
-	ended := false
-	ok := Until(startTime, func() bool {
-		select {
-		case <-p.done:
-			ended = true
-			return true
-		default:
-			return p.ready()
-		}
-	})
-	if ended {
+	ok := Until(startTime, func() bool { return p.running() == nil || p.ready() })
+	if p.running() == nil {
 		p.t.Fatalf("%s ended at once: %v\n%s", p.name, p.cmd.ProcessState, p.tail())
 	}
 	if !ok {
@@ -135,31 +127,65 @@ func (p *process) kill() {
 	if r == nil {
 		return
 	}
-	children := childrenOf(r.Pid)
+	children := freeze(r)
 	r.Kill()
 	for _, pid := range children {
 		syscall.Kill(pid, syscall.SIGKILL)
 	}
 	<-p.done
 	for _, pid := range children {
-		Until(stopTime, func() bool { return syscall.Kill(pid, 0) != nil })
+		Until(stopTime, func() bool { return ended(pid) })
 	}
 }
 
 // pause stops it in its tracks, so that connections stay open and nothing is answered; resume lets it go on.
-func (p *process) pause() { p.signal(syscall.SIGSTOP) }
-
-func (p *process) resume() { p.signal(syscall.SIGCONT) }
-
-func (p *process) signal(s syscall.Signal) {
+func (p *process) pause() {
 	r := p.running()
 	if r == nil {
 		return
 	}
-	r.Signal(s)
-	for _, pid := range childrenOf(r.Pid) {
-		syscall.Kill(pid, s)
+	for _, pid := range freeze(r) {
+		syscall.Kill(pid, syscall.SIGSTOP)
+		Until(stopTime, func() bool { return stopped(pid) })
 	}
+}
+
+func (p *process) resume() {
+	r := p.running()
+	if r == nil {
+		return
+	}
+	for _, pid := range childrenOf(r.Pid) {
+		syscall.Kill(pid, syscall.SIGCONT)
+	}
+	r.Signal(syscall.SIGCONT)
+}
+
+// freeze stops a process and returns the processes that it has made. One that runs could make another meanwhile, which
+// would be left behind and keep the memory that they share: PostgreSQL does not start beside it.
+func freeze(r *os.Process) []int {
+	r.Signal(syscall.SIGSTOP)
+	Until(stopTime, func() bool { return stopped(r.Pid) })
+	return childrenOf(r.Pid)
+}
+
+// stopped tells whether all threads of a process stand still or are there no more: a signal is sent before it is received.
+func stopped(pid int) bool { return allThreads(pid, "TtZX") }
+
+// ended tells whether a process is there no more. One that nobody has waited for has ended, too.
+func ended(pid int) bool { return allThreads(pid, "ZX") }
+
+// allThreads tells whether the kernel has one of these letters for the state of each thread of a process.
+func allThreads(pid int, states string) bool {
+	threads, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
+	for _, file := range threads {
+		b, err := os.ReadFile(file)
+		_, state, ok := strings.Cut(string(b), ") ") // the name is in parentheses
+		if err == nil && ok && !strings.Contains(states, state[:1]) {
+			return false
+		}
+	}
+	return true
 }
 
 // childrenOf lists the processes that a process has made.

@@ -20,8 +20,9 @@ import (
 // MasterName is what Sentinels call their master.
 const MasterName = "mallard"
 
-// failoverTime is how long a master may be silent before the Sentinels agree on another.
-const failoverTime = time.Second
+// failoverTime is how long a master may be silent before the Sentinels agree on another. A machine that does other work as
+// well keeps a master silent for some time, and what it has not told its replicas is lost then.
+const failoverTime = 3 * time.Second
 
 // A Sentinel is a Redis with two replicas and three Sentinels that watch it.
 type Sentinel struct {

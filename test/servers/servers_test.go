@@ -47,8 +47,8 @@ func TestMongo(t *testing.T) {
 		}
 	}
 	m.Pause()
-	time.AfterFunc(500*time.Millisecond, m.Resume)
 	begin := time.Now()
+	time.AfterFunc(500*time.Millisecond, m.Resume)
 	if err := client.Ping(ctx, nil); err != nil || time.Since(begin) < 400*time.Millisecond {
 		t.Errorf("ping of a paused server took %s, %v", time.Since(begin), err)
 	}

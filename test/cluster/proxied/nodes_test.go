@@ -143,16 +143,12 @@ func (n *node) start() {
 	n.cmd = exec.Command(harness.Binary(n.t), "serve", "--config", n.config)
 	n.cmd.Dir, n.cmd.Stdout, n.cmd.Stderr = n.dir, n.log, n.log
 	n.cmd.Env = slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "MALLARD_") })
-	if err := n.cmd.Start(); err != nil {
+	var err error
+	if n.done, err = harness.Background(n.cmd); err != nil {
 		n.t.Fatal(err)
 	}
-	n.done = make(chan struct{})
-	go func() {
-		_ = n.cmd.Wait()
-		close(n.done)
-	}()
 	last := ""
-	healthy := servers.Until(30*time.Second, func() bool {
+	healthy := servers.Until(2*time.Minute, func() bool {
 		select {
 		case <-n.done:
 			n.t.Fatalf("%s ended at once: %v\n%s", n.name, n.cmd.ProcessState, n.text())

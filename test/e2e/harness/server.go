@@ -114,7 +114,8 @@ func Binary(t testing.TB) string {
 		if build.path = os.Getenv("MALLARD_BIN"); build.path != "" {
 			return
 		}
-		dir, err := os.MkdirTemp("", "mallard-e2e-")
+		removeLeftovers()
+		dir, err := os.MkdirTemp("", fmt.Sprintf("mallard-e2e-%d-", os.Getpid()))
 		if err != nil {
 			build.err = err
 			return
@@ -131,6 +132,17 @@ func Binary(t testing.TB) string {
 		t.Fatal(build.err)
 	}
 	return build.path
+}
+
+// removeLeftovers removes the binaries of test processes that have ended: no test knows that it is the last one.
+func removeLeftovers() {
+	left, _ := filepath.Glob(filepath.Join(os.TempDir(), "mallard-e2e-*-*"))
+	for _, dir := range left {
+		var pid int
+		if _, err := fmt.Sscanf(filepath.Base(dir), "mallard-e2e-%d-", &pid); err == nil && syscall.Kill(pid, 0) == syscall.ESRCH {
+			os.RemoveAll(dir)
+		}
+	}
 }
 
 // Start starts a server with an empty data directory and waits until it is healthy.
@@ -211,15 +223,30 @@ func (s *Server) start(args []string) {
 	cmd.Dir = s.Dir
 	cmd.Stdout, cmd.Stderr = s.log, s.log
 	cmd.Env = append(environment(), "HOME="+s.Dir)
-	if err := cmd.Start(); err != nil {
+	done, err := Background(cmd)
+	if err != nil {
 		s.t.Fatal(err)
 	}
-	s.process, s.done = cmd, make(chan struct{})
-	go func() {
-		cmd.Wait()
-		close(s.done)
-	}()
+	s.process, s.done = cmd, done
 	s.waitHealthy()
+}
+
+// Background starts a program and returns what is closed when it has ended. Nothing is left of it when the test is killed:
+// the kernel ends it with the thread that started it, which is kept for as long as it runs.
+func Background(cmd *exec.Cmd) (done chan struct{}, err error) {
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	started, done := make(chan error, 1), make(chan struct{})
+	go func() {
+		runtime.LockOSThread()
+		err := cmd.Start()
+		started <- err
+		if err != nil {
+			return
+		}
+		cmd.Wait()
+		close(done)
+	}()
+	return done, <-started
 }
 
 func (s *Server) waitHealthy() {
@@ -389,7 +416,7 @@ type Command struct {
 	Dir     string
 	Env     []string // in addition
 	In      string
-	Limit   time.Duration // default a minute
+	Limit   time.Duration // default five minutes, which is for a program that hangs
 }
 
 // A Ran is what a program gave.
@@ -402,7 +429,7 @@ type Ran struct {
 func (c Command) Run(t testing.TB) Ran {
 	t.Helper()
 	if c.Limit == 0 {
-		c.Limit = time.Minute
+		c.Limit = 5 * time.Minute
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), c.Limit)
 	defer cancel()
