@@ -144,8 +144,11 @@ func (p *process) pause() {
 	if r == nil {
 		return
 	}
-	for _, pid := range freeze(r) {
+	children := freeze(r)
+	for _, pid := range children {
 		syscall.Kill(pid, syscall.SIGSTOP)
+	}
+	for _, pid := range children {
 		Until(stopTime, func() bool { return stopped(pid) })
 	}
 }
