@@ -266,6 +266,13 @@ func (s *stream) wait(want answer) time.Time {
 	}
 }
 
+// all returns the events until now that nobody has waited for.
+func (s *stream) all() []answer {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.events)
+}
+
 // has tells whether the fields of want are there with these values.
 func (a answer) has(want answer) bool {
 	for k, v := range want {

@@ -52,9 +52,28 @@ var names = new(atomic.Int64)
 // for more than WildDuck does.
 func onlyWildDuck() bool { return os.Getenv("MALLARD_E2E_WILDDUCK") == "1" }
 
-// start starts both nodes on an empty database. Options of the two are given as the contract's [dbs] has them, extra is more
-// of Mallard's configuration.
+// start starts both nodes on an empty database, Mallard first. Options of the two are given as the contract's [dbs] has them,
+// extra is more of Mallard's configuration.
 func start(t *testing.T, o servers.WildDuckOptions, extra ...string) *env {
+	t.Helper()
+	e, o := open(t, o)
+	e.startMallard(t, o, extra...)
+	e.wildduck = wildduckNode("WildDuck", servers.StartWildDuck(t, o))
+	return e
+}
+
+// join starts Mallard on the database of a WildDuck that is there already. It waits for a minute: for so long WildDuck keeps
+// the lock of those who make indexes.
+func join(t *testing.T, o servers.WildDuckOptions) *env {
+	t.Helper()
+	e, o := open(t, o)
+	e.wildduck = wildduckNode("WildDuck", servers.StartWildDuck(t, o))
+	e.startMallard(t, o)
+	return e
+}
+
+// open makes an empty database, and the options of those that use it.
+func open(t *testing.T, o servers.WildDuckOptions) (*env, servers.WildDuckOptions) {
 	t.Helper()
 	e := &env{mongoURL: servers.SharedMongo(t) + fmt.Sprintf("interop_%d_%d", os.Getpid(), names.Add(1))}
 	r := servers.StartRedis(t, servers.RedisOptions{Password: "interop-secret"}) // its own: channels know no databases
@@ -63,14 +82,17 @@ func start(t *testing.T, o servers.WildDuckOptions, extra ...string) *env {
 	o.Extra += secret
 	e.connect(t, o)
 	t.Cleanup(func() { e.drop(t) })
-	e.wildduck = wildduckNode("WildDuck", servers.StartWildDuck(t, o))
+	return e, o
+}
+
+func (e *env) startMallard(t *testing.T, o servers.WildDuckOptions, extra ...string) {
+	t.Helper()
 	if onlyWildDuck() {
 		e.mallard = wildduckNode("second WildDuck", servers.StartWildDuck(t, o))
-		return e
+		return
 	}
 	s := harness.Start(t, harness.Options{DBs: dbs(o), Extra: secret + strings.Join(extra, "")})
 	e.mallard = &node{name: "Mallard", api: s.API, imap: s.IMAP, lmtp: s.LMTP}
-	return e
 }
 
 func wildduckNode(name string, w *servers.WildDuck) *node {
@@ -140,14 +162,16 @@ func TestInterop(t *testing.T) {
 	t.Run("Counters", e.counters)
 	t.Run("Attachments", e.attachments)
 	t.Run("Load", e.load)
+	t.Run("MixedLoad", e.mixedLoad)
 	t.Run("Plugin", e.plugin)
 	t.Run("Haraka", e.haraka)
 }
 
-// TestSplitDatabases has users and attachments in databases of their own, as large installations do.
+// TestSplitDatabases has users and attachments in databases of their own, as large installations do, and
+// adds Mallard to a WildDuck that runs.
 func TestSplitDatabases(t *testing.T) {
 	id := fmt.Sprintf("%d_%d", os.Getpid(), names.Add(1))
-	e := start(t, servers.WildDuckOptions{GridFS: "interop_files_" + id, Users: "interop_users_" + id})
+	e := join(t, servers.WildDuckOptions{GridFS: "interop_files_" + id, Users: "interop_users_" + id})
 	t.Run("Accounts", e.accounts)
 	t.Run("Attachments", e.attachments)
 }

@@ -67,8 +67,14 @@ func (n *node) upload(t testing.TB, u user, mailbox, message string) int {
 // uids lists the UIDs of the selected mailbox.
 func uids(t testing.TB, s *harness.Session) []int {
 	t.Helper()
+	return search(t, s, "ALL")
+}
+
+// search lists the UIDs that a search finds.
+func search(t testing.TB, s *harness.Session, criteria string) []int {
+	t.Helper()
 	var all []int
-	for _, r := range s.OK("UID SEARCH ALL") {
+	for _, r := range s.OK("UID SEARCH " + criteria) {
 		rest, ok := strings.CutPrefix(r, "* SEARCH")
 		if !ok {
 			continue
