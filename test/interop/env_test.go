@@ -157,6 +157,7 @@ func TestInterop(t *testing.T) {
 	t.Run("Accounts", e.accounts)
 	t.Run("Passwords", e.passwords)
 	t.Run("Mail", e.mail)
+	t.Run("POP3", e.pop3)
 	t.Run("Documents", e.documents)
 	t.Run("Notifications", e.notifications)
 	t.Run("Counters", e.counters)

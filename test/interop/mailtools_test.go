@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/textproto"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -238,6 +239,18 @@ func (n *node) startIdle(t testing.TB, u user, mailbox string) idle {
 func (s idle) wait(pattern string) time.Time {
 	re := regexp.MustCompile(pattern)
 	for !re.MatchString(s.Line()) {
+	}
+	return time.Now()
+}
+
+// all reads until lines have matched all patterns, each another line, in any order, and returns when the last came.
+func (s idle) all(patterns ...string) time.Time {
+	for len(patterns) > 0 {
+		line := s.Line()
+		i := slices.IndexFunc(patterns, func(p string) bool { return regexp.MustCompile(p).MatchString(line) })
+		if i >= 0 {
+			patterns = slices.Delete(patterns, i, i+1)
+		}
 	}
 	return time.Now()
 }

@@ -19,8 +19,8 @@ import (
 	"mallard/test/e2e/harness"
 )
 
-// A stored is what a message's document says of its place and state.
-type stored struct {
+// A document is what a message's document says of its place and state.
+type document struct {
 	ID      bson.ObjectID `bson:"_id"`
 	Mailbox bson.ObjectID
 	UID     int
@@ -29,14 +29,14 @@ type stored struct {
 	Subject string
 }
 
-func (m stored) state() string {
+func (m document) state() string {
 	flags := slices.Clone(m.Flags)
 	slices.Sort(flags)
 	return strings.Join(flags, " ")
 }
 
 // stores are the messages of an account by mailbox and UID.
-type stores []stored
+type stores []document
 
 func (s stores) uids(mailbox string) []int {
 	var all []int
@@ -55,7 +55,8 @@ func rows[T any](ctx context.Context, c *mongo.Collection, filter any, o ...opti
 		return nil, err
 	}
 	var all []T
-	return all, cur.All(ctx, &all)
+	err = cur.All(ctx, &all)
+	return all, err
 }
 
 // owner is the filter for what belongs to the account.
@@ -65,8 +66,8 @@ func (m *mixture) owner() bson.D {
 }
 
 func (m *mixture) documents(ctx context.Context) (stores, error) {
-	all, err := rows[stored](ctx, m.e.db.Collection("messages"), m.owner())
-	slices.SortFunc(all, func(a, b stored) int {
+	all, err := rows[document](ctx, m.e.db.Collection("messages"), m.owner())
+	slices.SortFunc(all, func(a, b document) int {
 		return cmp.Or(strings.Compare(a.Mailbox.Hex(), b.Mailbox.Hex()), cmp.Compare(a.UID, b.UID))
 	})
 	return all, err
@@ -230,7 +231,7 @@ func (m *mixture) checkDocuments(t *testing.T) stores {
 	if err != nil {
 		t.Fatal(err)
 	}
-	archived, err := rows[stored](t.Context(), m.e.db.Collection("archived"), m.owner())
+	archived, err := rows[document](t.Context(), m.e.db.Collection("archived"), m.owner())
 	if err != nil {
 		t.Fatal(err)
 	}
