@@ -165,6 +165,7 @@ func TestInterop(t *testing.T) {
 	t.Run("Load", e.load)
 	t.Run("MixedLoad", e.mixedLoad)
 	t.Run("Plugin", e.plugin)
+	t.Run("ZoneMTA", e.zonemta)
 	t.Run("Haraka", e.haraka)
 }
 

@@ -22,6 +22,9 @@ import (
 func (e *env) plugin(t *testing.T) {
 	t.Run("inserted message", e.insertedMessage)
 	t.Run("recipients", func(t *testing.T) { e.each(t, e.recipients) })
+	t.Run("aliases of domains", e.aliases)
+	t.Run("duplicates", e.duplicates)
+	t.Run("threads", func(t *testing.T) { e.each(t, e.threads) })
 	t.Run("channel", func(t *testing.T) { e.each(t, e.channel) })
 	t.Run("worker channels", func(t *testing.T) { e.each(t, e.workerChannels) })
 }
@@ -59,8 +62,19 @@ func (e *env) insertedMessage(t *testing.T) {
 	}
 }
 
-// insert writes a message as the plugin does, in its order: quota, UID, message, journal, counters, notification.
+// insert writes a message into the INBOX as the MX plugin does.
 func (e *env) insert(t *testing.T, template, u user, inbox string) int {
+	t.Helper()
+	return e.insertAs(t, template, u, inbox, bson.D{
+		{Key: "meta", Value: bson.D{{Key: "transactionId", Value: "A1B2.1"}, {Key: "source", Value: "MX"}, {Key: "from", Value: "sender@example.net"}, {Key: "to", Value: bson.A{u.address}},
+			{Key: "origin", Value: "192.0.2.5"}, {Key: "transhost", Value: "mx.example.net"}, {Key: "transtype", Value: "ESMTPS"}, {Key: "spamScore", Value: 0.1}, {Key: "spamAction", Value: "no action"}, {Key: "overrides", Value: false}, {Key: "time", Value: time.Now()}}},
+		{Key: "verificationResults", Value: bson.D{{Key: "tls", Value: false}, {Key: "spf", Value: "example.net"}, {Key: "dkim", Value: false}}},
+	})
+}
+
+// insertAs writes the message of another account with some fields of its own as the plugins do, in their order: quota, UID,
+// message, journal, counters, notification. It returns the UID.
+func (e *env) insertAs(t *testing.T, template, u user, box string, own bson.D) int {
 	t.Helper()
 	ctx := t.Context()
 	from, err := bson.ObjectIDFromHex(template.id)
@@ -72,7 +86,7 @@ func (e *env) insert(t *testing.T, template, u user, inbox string) int {
 		t.Fatal(err)
 	}
 	owner, _ := bson.ObjectIDFromHex(u.id)
-	mailbox, _ := bson.ObjectIDFromHex(inbox)
+	mailbox, _ := bson.ObjectIDFromHex(box)
 	size := field(doc, "size")
 	if _, err := e.users.Collection("users").UpdateByID(ctx, owner, bson.D{{Key: "$inc", Value: bson.D{{Key: "storageUsed", Value: size}}}}); err != nil {
 		t.Fatal(err)
@@ -83,20 +97,22 @@ func (e *env) insert(t *testing.T, template, u user, inbox string) int {
 		t.Fatal(err)
 	}
 	id, modseq := bson.NewObjectID(), before.ModifyIndex+1
-	doc = with(doc, bson.D{{Key: "_id", Value: id}, {Key: "root", Value: id}, {Key: "user", Value: owner}, {Key: "mailbox", Value: mailbox}, {Key: "uid", Value: before.UIDNext}, {Key: "modseq", Value: modseq},
-		{Key: "idate", Value: time.Now()}, {Key: "meta", Value: bson.D{{Key: "transactionId", Value: "A1B2.1"}, {Key: "source", Value: "MX"}, {Key: "from", Value: "sender@example.net"}, {Key: "to", Value: bson.A{u.address}},
-			{Key: "origin", Value: "192.0.2.5"}, {Key: "transhost", Value: "mx.example.net"}, {Key: "transtype", Value: "ESMTPS"}, {Key: "spamScore", Value: 0.1}, {Key: "spamAction", Value: "no action"}, {Key: "overrides", Value: false}, {Key: "time", Value: time.Now()}}},
-		{Key: "verificationResults", Value: bson.D{{Key: "tls", Value: false}, {Key: "spf", Value: "example.net"}, {Key: "dkim", Value: false}}}})
+	doc = with(doc, append(bson.D{{Key: "_id", Value: id}, {Key: "root", Value: id}, {Key: "user", Value: owner}, {Key: "mailbox", Value: mailbox}, {Key: "uid", Value: before.UIDNext}, {Key: "modseq", Value: modseq},
+		{Key: "idate", Value: time.Now()}}, own...))
 	if _, err := e.db.Collection("messages").InsertOne(ctx, doc); err != nil {
 		t.Fatal(err)
 	}
 	e.reference(t, doc)
-	row := bson.D{{Key: "command", Value: "EXISTS"}, {Key: "uid", Value: before.UIDNext}, {Key: "ignore", Value: nil}, {Key: "message", Value: id}, {Key: "modseq", Value: modseq}, {Key: "unseen", Value: true},
+	row := bson.D{{Key: "command", Value: "EXISTS"}, {Key: "uid", Value: before.UIDNext}, {Key: "ignore", Value: nil}, {Key: "message", Value: id}, {Key: "modseq", Value: modseq}, {Key: "unseen", Value: field(doc, "unseen")},
 		{Key: "idate", Value: time.Now()}, {Key: "thread", Value: field(doc, "thread")}, {Key: "created", Value: time.Now()}, {Key: "mailbox", Value: mailbox}, {Key: "user", Value: owner}}
 	if _, err := e.db.Collection("journal").InsertOne(ctx, row); err != nil {
 		t.Fatal(err)
 	}
-	for _, key := range []string{"total:" + inbox, "unseen:" + inbox} {
+	keys := []string{"total:" + box}
+	if field(doc, "unseen") == true {
+		keys = append(keys, "unseen:"+box)
+	}
+	for _, key := range keys {
 		if n, err := e.redis.Exists(ctx, key).Result(); err == nil && n == 1 {
 			e.redis.Incr(ctx, key)
 		}
@@ -166,6 +182,60 @@ func (e *env) recipients(t *testing.T, from, _ *node) {
 	got := forwarded.Targets
 	if len(got) != 2 || got[0].Type != "mail" || got[0].User == nil || *got[0].User != owner || got[1].Type != "relay" || got[1].User != nil || got[0].ID.IsZero() {
 		t.Errorf("targets are %+v", got)
+	}
+}
+
+// aliases: an alias of a domain that WildDuck has made holds for Mallard, for mail and for logins.
+func (e *env) aliases(t *testing.T) {
+	u := e.mallard.user(t, nil)
+	alias := fmt.Sprintf("alias%d.test", names.Add(1))
+	e.wildduck.must(t, "POST", "/domainaliases", answer{"alias": alias, "domain": "interop.test"})
+	e.mallard.deliver(t, u.name+"+label@"+alias, simple("to an alias"))
+	for _, n := range e.nodes() {
+		s := n.login(t, u)
+		s.OK("SELECT INBOX")
+		if got := uids(t, s); len(got) != 1 {
+			t.Errorf("%s: the INBOX has %v", n.name, got)
+		}
+		if a := n.must(t, "POST", "/authenticate", answer{"username": u.name + "@" + alias, "password": u.password}); a.str("id") != u.id {
+			t.Errorf("%s: login with the alias: %v", n.name, a)
+		}
+	}
+}
+
+// duplicates: those who store as WildDuck does find the message that Mallard has stored, and drop what has the same Message-ID
+// and date.
+func (e *env) duplicates(t *testing.T) {
+	u := e.wildduck.user(t, nil)
+	message, other := simple("twice"), simple("once")
+	e.mallard.deliver(t, u.address, message)
+	e.wildduck.deliver(t, u.address, message, other)
+	s := e.wildduck.login(t, u)
+	s.OK("SELECT INBOX")
+	if got := len(uids(t, s)); got != 2 {
+		t.Errorf("%d messages, want 2", got)
+	}
+	e.truth(t, u, "a duplicate")
+}
+
+// threads: an answer that one node takes in belongs to the thread of what the other has taken in, and what has nothing to do
+// with it does not.
+func (e *env) threads(t *testing.T, from, to *node) {
+	u := from.user(t, nil)
+	first := head("One thread", "") + "\r\ntext\r\n"
+	answers := strings.Replace(head("Re: One thread", "In-Reply-To: <One.thread@interop.test>\r\n"), "<Re:.", "<answer.", 1) + "\r\nanswer\r\n"
+	from.deliver(t, u.address, first)
+	to.deliver(t, u.address, answers)
+	to.deliver(t, u.address, simple("Another thread"))
+	inbox := from.mailbox(t, u, "INBOX")
+	for _, n := range e.nodes() {
+		var all []string
+		for uid := 1; uid <= 3; uid++ {
+			all = append(all, n.must(t, "GET", u.path("/mailboxes/%s/messages/%d", inbox, uid), nil).str("thread"))
+		}
+		if all[0] == "" || all[0] != all[1] || all[2] == all[0] {
+			t.Errorf("%s: the threads are %q", n.name, all)
+		}
 	}
 }
 
