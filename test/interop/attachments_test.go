@@ -90,6 +90,18 @@ func (e *env) references(t *testing.T, id bson.Binary) (count, magic int64) {
 	return count, magic
 }
 
+// counted checks that an attachment is counted as often as it is used.
+func (e *env) counted(t *testing.T, id bson.Binary) {
+	t.Helper()
+	var f file
+	if err := e.files.Collection("attachments.files").FindOne(t.Context(), bson.D{{Key: "_id", Value: id}}).Decode(&f); err != nil {
+		t.Fatalf("attachments.files: %v", err)
+	}
+	if count, magic := e.references(t, id); f.Metadata.C != count || f.Metadata.M != magic {
+		t.Errorf("the attachment has c %d, m %d; %d messages, sum of magics %d", f.Metadata.C, f.Metadata.M, count, magic)
+	}
+}
+
 func (e *env) sharedAttachment(t *testing.T, from, to *node) {
 	data := octets(uint64(names.Add(1)), 30_000)
 	message, id := withAttachment(data)

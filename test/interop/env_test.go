@@ -162,6 +162,7 @@ func TestInterop(t *testing.T) {
 	t.Run("Notifications", e.notifications)
 	t.Run("Counters", e.counters)
 	t.Run("Attachments", e.attachments)
+	t.Run("Locks", e.locks)
 	t.Run("Load", e.load)
 	t.Run("MixedLoad", e.mixedLoad)
 	t.Run("Plugin", e.plugin)

@@ -399,16 +399,6 @@ func (m *mixture) show(t *testing.T, n *node, path string, messages map[int]map[
 	return all
 }
 
-// checkReferences: the attachment of all of them is counted as often as it is used.
-func (m *mixture) checkReferences(t *testing.T) {
-	t.Helper()
-	_, id := withAttachment(m.data)
-	f := m.e.file(t, id, m.data)
-	if count, magic := m.e.references(t, id); f.Metadata.C != count || f.Metadata.M != magic {
-		t.Errorf("the attachment has c %d, m %d; %d messages, sum of magics %d", f.Metadata.C, f.Metadata.M, count, magic)
-	}
-}
-
 // checkEvents: who has followed the events of Mallard knows what is where.
 func (m *mixture) checkEvents(t *testing.T, events *stream, list stores) {
 	t.Helper()

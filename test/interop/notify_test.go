@@ -5,8 +5,11 @@ package interop
 import (
 	"fmt"
 	"net/http"
+	"slices"
 	"testing"
 	"time"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
 
 	"mallard/test/e2e/harness"
 )
@@ -21,14 +24,43 @@ func (e *env) notifications(t *testing.T) {
 		u := from.user(t, nil)
 		n := &notice{u: u, from: from, to: to, inbox: from.mailbox(t, u, "INBOX"), act: from.login(t, u)}
 		n.act.OK("SELECT INBOX")
-		n.idle, n.events = to.startIdle(t, u, "INBOX"), to.follow(t, u)
-		time.Sleep(200 * time.Millisecond) // the stream tells what comes after it was opened
+		n.idle, n.events = to.startIdle(t, u, "INBOX"), e.follow(t, to, u)
 		t.Run("mail", n.mail)
 		t.Run("flags", n.flags)
 		t.Run("moves", n.moves)
 		t.Run("mailboxes", n.mailboxes)
 		t.Run("many", n.many)
 	})
+}
+
+// follow opens an event stream that tells everything from now on. WildDuck's may begin only some time after it has answered:
+// rows of the journal with a command that nobody knows, which all must pass over, show when it does.
+func (e *env) follow(t *testing.T, n *node, u user) *stream {
+	t.Helper()
+	s := n.follow(t, u)
+	if n == e.mallard && !onlyWildDuck() {
+		return s
+	}
+	owner, err := bson.ObjectIDFromHex(u.id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	live := func() bool {
+		return slices.ContainsFunc(s.all(), func(event answer) bool { return event.str("command") == "PROBE" })
+	}
+	for end := time.Now().Add(time.Minute); !live(); {
+		row := bson.D{{Key: "command", Value: "PROBE"}, {Key: "user", Value: owner}, {Key: "modseq", Value: 0}, {Key: "created", Value: time.Now()}}
+		if _, err := e.db.Collection("journal").InsertOne(t.Context(), row); err != nil {
+			t.Fatal(err)
+		}
+		if err := e.redis.Publish(t.Context(), "wd_events", `{"e":"`+u.id+`"}`).Err(); err != nil {
+			t.Fatal(err)
+		}
+		if !harness.Until(time.Second, live) && time.Now().After(end) {
+			t.Fatalf("%s: the event stream tells nothing", n.name)
+		}
+	}
+	return s
 }
 
 type notice struct {

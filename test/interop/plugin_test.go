@@ -39,8 +39,7 @@ func (e *env) insertedMessage(t *testing.T) {
 	e.truth(t, u, "creation") // every counter is cached now
 	for _, n := range e.nodes() {
 		t.Run(n.name, func(t *testing.T) {
-			idle, events := n.startIdle(t, u, "INBOX"), n.follow(t, u)
-			time.Sleep(200 * time.Millisecond)
+			idle, events := n.startIdle(t, u, "INBOX"), e.follow(t, n, u)
 			begin := time.Now()
 			uid := e.insert(t, template, u, inbox)
 			at := idle.wait(fmt.Sprintf(`^\* %d EXISTS`, uid))
