@@ -122,8 +122,12 @@ func (n *notice) moves(t *testing.T) {
 	trash := n.from.mailbox(t, n.u, "Trash")
 	n.act.OK("SELECT INBOX") // WildDuck's NOOP may still not know what came
 	n.told(t, "COPY to itself", func() { n.act.OK("UID COPY 1 INBOX") }, `^\* 5 EXISTS`, answer{"command": "EXISTS", "mailbox": n.inbox, "uid": 5})
-	n.told(t, "COPY elsewhere", func() { n.act.OK("UID COPY 2 Trash") }, "", answer{"command": "EXISTS", "mailbox": trash})
+	inbox, there := n.idle, n.to.startIdle(t, n.u, "Trash")
+	n.idle = there
+	n.told(t, "COPY elsewhere", func() { n.act.OK("UID COPY 2 Trash") }, `^\* 1 EXISTS`, answer{"command": "EXISTS", "mailbox": trash})
+	n.idle = inbox
 	n.told(t, "MOVE", func() { n.act.OK("UID MOVE 2 Trash") }, `^\* 2 EXPUNGE`, answer{"command": "EXPUNGE", "mailbox": n.inbox, "uid": 2})
+	there.wait(`^\* 2 EXISTS`)
 	n.told(t, "EXPUNGE", func() { n.act.OK(`UID STORE 1 +FLAGS.SILENT (\Deleted)`); n.act.OK("EXPUNGE") }, `^\* 1 EXPUNGE`, answer{"command": "EXPUNGE", "mailbox": n.inbox, "uid": 1})
 	message := n.u.path("/mailboxes/%s/messages/", n.inbox)
 	n.told(t, "API move", func() { n.from.must(t, http.MethodPut, message+"3", answer{"moveTo": trash}) }, `^\* 1 EXPUNGE`, answer{"command": "EXPUNGE", "mailbox": n.inbox, "uid": 3})

@@ -31,6 +31,7 @@ func TestTasks(t *testing.T) {
 	for i := range 30 {
 		e.nodes()[i%2].upload(t, u, box, head(fmt.Sprint("kept ", i), "")+"\r\nkept\r\n")
 	}
+	t.Run("with the lock of another", m.expire)
 	t.Run("by Mallard alone", func(t *testing.T) {
 		m.change(t, e.wildduck, 24*time.Hour)
 		m.wait(t, 24*time.Hour)
@@ -66,6 +67,42 @@ func TestTasks(t *testing.T) {
 		m.change(t, e.mallard, 0)
 		m.wait(t, 0)
 	})
+}
+
+// expire: a message whose time has come stays while another node has the lock of the job that removes such, and goes into the
+// archive when that has let it go. WildDuck looks for them every quarter of an hour, Mallard here every second.
+func (m *keeping) expire(t *testing.T) {
+	ctx, e := t.Context(), m.e
+	const key = "wildduck:gc_expired"
+	inbox := e.wildduck.mailbox(t, m.user, "INBOX")
+	e.wildduck.deliver(t, m.user.address, simple("its time has come"))
+	if !harness.Until(time.Minute, func() bool { return e.redis.HSetNX(ctx, key, "index", 1<<30).Val() }) {
+		t.Fatal("the lock is never free")
+	}
+	e.redis.PExpire(ctx, key, 18*time.Minute)
+	id, _ := bson.ObjectIDFromHex(inbox)
+	filter := bson.D{{Key: "mailbox", Value: id}}
+	due := bson.D{{Key: "$set", Value: bson.D{{Key: "exp", Value: true}, {Key: "rdate", Value: float64(time.Now().Add(-time.Hour).UnixMilli())}}}}
+	if _, err := e.db.Collection("messages").UpdateMany(ctx, filter, due); err != nil {
+		t.Fatal(err)
+	}
+	there := func(collection string) int64 {
+		n, err := e.db.Collection(collection).CountDocuments(ctx, filter)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	time.Sleep(3 * time.Second) // it has had the time to do it wrongly
+	if n := there("messages"); n != 1 {
+		t.Errorf("%d messages while another has the lock, want 1", n)
+	}
+	e.redis.Del(ctx, key)
+	e.redis.Publish(ctx, "wildduck-release", key)
+	if !harness.Until(time.Minute, func() bool { return there("messages") == 0 }) || there("archived") != 1 {
+		t.Errorf("%d messages and %d archived ones, want 0 and 1", there("messages"), there("archived"))
+	}
+	e.truth(t, m.user, "an expired message")
 }
 
 // keeping is a mailbox whose retention is changed.
