@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"runtime"
+	"runtime/metrics"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -236,11 +237,12 @@ func octetByOctet(t *testing.T, restAfter time.Duration) {
 	}
 }
 
+// heap is how many octets a collection of garbage finds in use.
 func heap() int64 {
-	var m runtime.MemStats
 	runtime.GC()
-	runtime.ReadMemStats(&m)
-	return int64(m.HeapAlloc)
+	live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
+	metrics.Read(live)
+	return int64(live[0].Value.Uint64())
 }
 
 // A client that never reads costs little and ends by the time-out.

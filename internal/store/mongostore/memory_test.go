@@ -4,6 +4,7 @@ import (
 	"io"
 	"runtime"
 	"runtime/debug"
+	"runtime/metrics"
 	"strings"
 	"testing"
 	"time"
@@ -65,10 +66,10 @@ func watchMemory(t *testing.T) (peak func() int64) {
 	const garbage = 10 // at most this share of what is in use, in percent
 	usual := debug.SetGCPercent(garbage)
 	t.Cleanup(func() { debug.SetGCPercent(usual) })
-	inUse := func() int64 {
-		var m runtime.MemStats
-		runtime.ReadMemStats(&m)
-		return int64(m.HeapAlloc)
+	inUse := func() int64 { // as the last collection has found it
+		live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
+		metrics.Read(live)
+		return int64(live[0].Value.Uint64())
 	}
 	runtime.GC()
 	before, most := inUse(), int64(0)
