@@ -158,7 +158,7 @@ func (c *client) read() {
 }
 
 // answer copies lines up to the one that ends the answer. The server answers at
-// once, so that some seconds of silence are a failure that shows in the dialog.
+// once, so that half a minute of silence is a failure that shows in the dialog.
 func (c *client) answer(out *strings.Builder, sent string) {
 	for {
 		select {
@@ -171,7 +171,7 @@ func (c *client) answer(out *strings.Builder, sent string) {
 			if sent == "" || c.srv.Ends(sent, line) {
 				return
 			}
-		case <-time.After(5 * time.Second):
+		case <-time.After(30 * time.Second):
 			out.WriteString(c.name + ": [silence]\n")
 			return
 		}

@@ -21,6 +21,7 @@ import (
 
 	"mallard/internal/clocktest"
 	"mallard/internal/logtest"
+	"mallard/internal/testserver/freeport"
 	"mallard/internal/tlsconf"
 )
 
@@ -331,7 +332,7 @@ func TestCloseOfTLSDoesNotWait(t *testing.T) {
 
 func TestShutdown(t *testing.T) {
 	t.Run("sessions say goodbye", func(t *testing.T) {
-		r := start(t, Options{Handler: echo})
+		r := start(t, Options{Handler: echo, Port: freeport.Take(t, 1)[0]}) // which nobody else has afterwards
 		var open []net.Conn
 		for range 5 {
 			c := r.dial(t)

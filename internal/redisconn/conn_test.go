@@ -83,7 +83,7 @@ func TestServerAbsentAtStart(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second) // in which it is tried
 	defer cancel()
 	if err := c.Wait(ctx); !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), s.Addr()) || !strings.Contains(err.Error(), "refused") {
 		t.Errorf("wait: %v", err)
@@ -165,7 +165,7 @@ func TestPassword(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second) // in which it is tried
 	defer cancel()
 	if err := c.Wait(ctx); err == nil || !strings.Contains(err.Error(), "NOAUTH") {
 		t.Errorf("without a password: %v", err)

@@ -3,7 +3,6 @@ package redisbus_test
 import (
 	"fmt"
 	"testing"
-	"time"
 
 	"mallard/internal/event"
 	"mallard/internal/mail"
@@ -45,12 +44,7 @@ func TestFaults(t *testing.T) {
 			t.Run(fmt.Sprintf("%s at %d", f, n+1), func(t *testing.T) {
 				proxy.Fail(n+1, f)
 				run(t, mail.AccountID{2, byte(i), byte(n)})
-				for end := time.Now().Add(time.Second); !proxy.Fired() && time.Now().Before(end); { // by its beat
-					time.Sleep(5 * time.Millisecond)
-				}
-				if !proxy.Fired() {
-					t.Error("there was no such request")
-				}
+				redistest.Eventually(t, "there is such a request, by its beat", proxy.Fired)
 			})
 		}
 	}

@@ -13,6 +13,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"mallard/internal/testserver/freeport"
 )
 
 // A Proxy stands before one server. Its methods may be called at any time.
@@ -47,7 +49,8 @@ type plan struct {
 // Start starts a proxy before the server at target (host:port). It ends with the test.
 func Start(t testing.TB, target string, protocol Protocol) *Proxy {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	addr := fmt.Sprintf("127.0.0.1:%d", freeport.Take(t, 1)[0]) // still its own after Refuse
+	l, err := net.Listen("tcp", addr)
 	if err != nil {
 		t.Fatal(err)
 	}
