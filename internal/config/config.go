@@ -70,7 +70,7 @@ type DBs struct {
 	Timeout   Duration `toml:"timeout" range:"1s..5m" doc:"time for an operation on MongoDB, repetitions included"`
 	DeadAfter Duration `toml:"deadAfter" range:"0s..1h" doc:"silence after which another node is taken for dead, and what it was doing is settled; more than three times timeout and lease; 0: six times timeout, at least 1m"`
 	Lease     Duration `toml:"lease" range:"500ms..5m" doc:"time in which a message must be stored after its UID was taken; others wait that long for it"`
-	StartWait Duration `toml:"startWait" range:"0s..24h" doc:"how long the start waits for MongoDB and Redis to answer"`
+	StartWait Duration `toml:"startWait" range:"0s..24h" doc:"how long the start waits for MongoDB and Redis to answer; an attempt on MongoDB that has begun may take timeout longer"`
 
 	AccountLifetime Duration `toml:"accountLifetime" range:"0s..10s" doc:"time for which deliveries may see an account's quota, and whether it is disabled, as they were before another node changed them; 0: none"`
 	HeadroomMB      int64    `toml:"headroomMB" range:"0..65536" doc:"garbage in MiB that a busy node may have in memory before it is collected, where the default of Go is less; 0: as Go does"`

@@ -97,7 +97,7 @@ redis = %s
 		{`"rediss://:hushhush@10.0.0.1:6379/3"`, []string{"hushhush"}, []string{"redis = 'rediss://:[redacted]@10.0.0.1:6379/3'"}},
 		{`"redis://10.0.0.1:6379/3"`, nil, []string{"redis = 'redis://10.0.0.1:6379/3'"}},
 		{`{host = "10.0.0.1", port = 6379, password = "hushhush", db = 3}`, []string{"hushhush"}, []string{"host = '10.0.0.1'", "password = '[redacted]'", "db = 3"}},
-		{"{name = \"mymaster\", sentinelPassword = \"hush1\", password = \"hush2\", sentinels = [{host = \"10.0.0.1\", port = 26379}], tls = {key = \"hush3\", ca = \"/ca\"}}",
+		{"{name = \"mymaster\", sentinelPassword = \"hush1\", password = \"hush2\", sentinels = [{host = \"10.0.0.1\", port = 26379}], tls = {key = \"hush3\", ca = \"/ca\"}, enableTLSForSentinelMode = true}",
 			[]string{"hush1", "hush2", "hush3"}, []string{"sentinels = [{host = '10.0.0.1', port = 26379}]", "ca = '/ca'"}},
 	} {
 		c, err := load(t, fmt.Sprintf(file, tt.redis))

@@ -5,12 +5,14 @@ import (
 	"regexp"
 	"strings"
 	"time"
+
+	"mallard/internal/redisconn"
 )
 
 // Cluster reports whether the configuration is that of a node of a cluster.
 func (c *Config) Cluster() bool { return c.DBs.Mongo != "" }
 
-// databases checks the keys of a cluster. What a URL says is checked by who uses it.
+// databases checks the keys of a cluster. What the URLs of MongoDB say is checked by who uses them.
 func (p *check) databases(c *Config) {
 	d := c.DBs
 	switch none := d.Redis == nil || d.Redis == ""; {
@@ -18,6 +20,9 @@ func (p *check) databases(c *Config) {
 		p.bad("dbs.redis", "a cluster needs Redis, where its nodes tell each other of changes and count together: set redis in [dbs] to a URL such as \"redis://127.0.0.1:6379/3\", or to a table; without mongo in [dbs] mail is kept in the directory of [store]")
 	case !c.Cluster() && !none:
 		p.bad("dbs.redis", "it goes with mongo in [dbs]: set mongo to the URL of the main database such as \"mongodb://127.0.0.1:27017/wildduck\", or leave redis out to keep mail in the directory of [store]")
+	}
+	if c.Cluster() && d.Redis != nil && d.Redis != "" && !holdsRedacted(d.Redis) {
+		p.redis(d.Redis)
 	}
 	if c.Cluster() && !strings.HasPrefix(d.Mongo, "mongodb://") && !strings.HasPrefix(d.Mongo, "mongodb+srv://") {
 		p.bad("dbs.mongo", "this needs a URL such as \"mongodb://127.0.0.1:27017/wildduck\"")
@@ -27,6 +32,23 @@ func (p *check) databases(c *Config) {
 	}
 	if c.Attachments.Bucket == "" {
 		p.bad("attachments.bucket", "a name is needed")
+	}
+}
+
+// redis checks what the URL or the table of Redis says. An error of a member of the table stands on the line of that member
+// where it has one, else on that of the table.
+func (p *check) redis(value any) {
+	const whole = "dbs.redis"
+	err := redisconn.Check(value)
+	if err == nil {
+		return
+	}
+	for line := range strings.Lines(err.Error()) { // one for each member
+		key, text, _ := strings.Cut(strings.TrimSuffix(line, "\n"), ": ")
+		if p.origin(key) == key && key != whole {
+			key, text = whole, key+": "+text
+		}
+		p.bad(key, "%s", text)
 	}
 }
 

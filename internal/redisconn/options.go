@@ -89,14 +89,23 @@ func (o *Options) setDefaults() {
 //   - a table with name and sentinels, and sentinelUsername, sentinelPassword, sentinelTLS.
 //
 // An error names the key, and never repeats a password.
-func Parse(value any) (Options, error) {
+func Parse(value any) (Options, error) { return parse(value, true) }
+
+// Check says what Parse would, but reads no certificate: a configuration can be looked at where the files that it names
+// are not. The error has a line for each key.
+func Check(value any) error {
+	_, err := parse(value, false)
+	return err
+}
+
+func parse(value any, certificates bool) (Options, error) {
 	switch v := value.(type) {
 	case nil:
-		return parseTable(nil)
+		return parseTable(nil, certificates)
 	case string:
 		return parseURL(v)
 	case map[string]any:
-		return parseTable(v)
+		return parseTable(v, certificates)
 	}
 	return Options{}, errors.New("dbs.redis: this needs a URL such as \"redis://127.0.0.1:6379/3\", or a table")
 }
@@ -161,17 +170,18 @@ func hostPort(u *url.URL) (string, error) {
 
 // A table is read key by key; what is left over is unknown.
 type table struct {
-	name string
-	rest map[string]any
-	err  error
+	name         string
+	rest         map[string]any
+	certificates bool // are read
+	err          error
 }
 
-func newTable(name string, keys map[string]any) *table {
+func newTable(name string, keys map[string]any, certificates bool) *table {
 	rest := maps.Clone(keys)
 	if rest == nil {
 		rest = map[string]any{}
 	}
-	return &table{name: name, rest: rest}
+	return &table{name: name, rest: rest, certificates: certificates}
 }
 
 func (t *table) bad(key, format string, args ...any) {
@@ -246,8 +256,8 @@ func (t *table) end(allowed string) error {
 	return t.err
 }
 
-func parseTable(keys map[string]any) (Options, error) {
-	t := newTable("dbs.redis", keys)
+func parseTable(keys map[string]any, certificates bool) (Options, error) {
+	t := newTable("dbs.redis", keys, certificates)
 	o := Options{
 		Network:  "tcp",
 		Username: t.text("username", ""), Password: t.text("password", ""),
@@ -318,7 +328,7 @@ func (t *table) sentinelList(v any) []string {
 	var out []string
 	for i, v := range list {
 		keys, ok := v.(map[string]any)
-		one := newTable(fmt.Sprintf("%s.sentinels.%d", t.name, i+1), keys)
+		one := newTable(fmt.Sprintf("%s.sentinels.%d", t.name, i+1), keys, t.certificates)
 		host := one.text("host", "")
 		if !ok || host == "" {
 			one.bad("host", "each Sentinel needs a host")
@@ -347,7 +357,7 @@ func (t *table) tls(key string) *tls.Config {
 		t.bad(key, "this needs true, false or a table")
 		return nil
 	}
-	s := newTable(t.name+"."+key, keys)
+	s := newTable(t.name+"."+key, keys, t.certificates)
 	cfg.ServerName = s.text("servername", "")
 	cfg.InsecureSkipVerify = !s.boolean("rejectUnauthorized", true)
 	if pem := s.pem("ca"); pem != nil {
@@ -370,6 +380,9 @@ func (t *table) tls(key string) *tls.Config {
 
 func (t *table) pem(key string) []byte {
 	text := t.text(key, "")
+	if !t.certificates {
+		return nil
+	}
 	if text == "" || strings.Contains(text, "-----BEGIN ") {
 		return textOrNil(text)
 	}

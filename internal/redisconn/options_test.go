@@ -99,6 +99,16 @@ func TestParseErrors(t *testing.T) {
 		if strings.Contains(err.Error(), "secret") {
 			t.Errorf("%v: %v: shows the password", tc.value, err)
 		}
+		checked := Check(tc.value)
+		if tc.want[0] == "dbs.redis.tls.ca:" || tc.want[0] == "dbs.redis.tls.cert:" {
+			if checked != nil {
+				t.Errorf("%v: Check looked at a certificate: %v", tc.value, checked)
+			}
+			continue
+		}
+		if checked == nil || checked.Error() != err.Error() {
+			t.Errorf("%v: Check says %v, Parse %v", tc.value, checked, err)
+		}
 	}
 }
 
