@@ -181,9 +181,16 @@ func databaseOf(uri string) (string, error) {
 	return name, nil
 }
 
+// silentWait is how long a start that may wait does so without a word: the first ping that fails takes up to Timeout.
+const silentWait = time.Second
+
 // wait pings every server until it answers.
 func (s *Store) wait(ctx context.Context) error {
 	until := s.o.Now().Add(s.o.Wait)
+	if s.o.Wait > 0 {
+		late := time.AfterFunc(silentWait, func() { s.o.Logger.Warn("waiting for the database, mongo in [dbs]", "wait", s.o.Wait) })
+		defer late.Stop()
+	}
 	for {
 		err := s.Ping(ctx)
 		if err == nil {
@@ -192,7 +199,7 @@ func (s *Store) wait(ctx context.Context) error {
 		if !s.o.Now().Before(until) || ctx.Err() != nil {
 			return fmt.Errorf("reach the database: %w", err)
 		}
-		s.o.Logger.Warn("waiting for the database", "error", err)
+		s.o.Logger.Warn("waiting for the database, mongo in [dbs]", "error", err)
 		select {
 		case <-ctx.Done():
 		case <-time.After(time.Second):
