@@ -56,7 +56,7 @@ interop:
 cluster:
 	test/rig/install.sh databases
 	test/rig/install.sh haproxy
-	$(WITH_SERVERS) $(GO) test -tags e2e -count=1 -timeout 30m ./test/cluster/...
+	$(WITH_SERVERS) $(GO) test -tags e2e -p 1 -count=1 -timeout 30m ./test/cluster/...
 
 fuzz:
 	test/fuzz.sh

@@ -59,11 +59,12 @@ race() {
   with_servers make -s race
 }
 
-# e2e PACKAGES... runs tests against the built binary and notes those that were skipped.
+# e2e PACKAGES... runs tests against the built binary, one package after the other because they take databases away and
+# measure times, and notes those that were skipped.
 e2e() {
   local log status test
   log="$(mktemp)"
-  with_servers go test -tags e2e -count=1 -timeout 30m -v "$@" >"$log" 2>&1
+  with_servers go test -tags e2e -p 1 -count=1 -timeout 30m -v "$@" >"$log" 2>&1
   status=$?
   if [ "$status" -ne 0 ]; then
     cat "$log"

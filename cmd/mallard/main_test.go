@@ -80,7 +80,7 @@ func setup(env *testscript.Env) error {
 func healthy(ts *testscript.TestScript, _ bool, _ []string) {
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
-	end := time.After(20 * time.Second)
+	end := time.After(time.Minute)
 	for {
 		resp, err := http.Get("http://127.0.0.1:" + ts.Getenv("API") + "/health")
 		if err == nil {
@@ -99,7 +99,7 @@ func healthy(ts *testscript.TestScript, _ bool, _ []string) {
 
 // waitFor waits until a file holds a text: waitfor FILE TEXT.
 func waitFor(ts *testscript.TestScript, _ bool, args []string) {
-	end := time.Now().Add(20 * time.Second)
+	end := time.Now().Add(time.Minute)
 	for time.Now().Before(end) {
 		if b, err := os.ReadFile(ts.MkAbs(args[0])); err == nil && strings.Contains(string(b), args[1]) {
 			return

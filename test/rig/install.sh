@@ -40,6 +40,17 @@ haproxy_packages=(haproxy:haproxy)
 say() { printf 'install: %s\n' "$*" >&2; }
 die() { say "$*"; exit 1; }
 
+# again COMMAND... runs it up to three times: the network may hiccup, and another apt-get may be at work.
+again() {
+  local pause
+  for pause in 10 30; do
+    "$@" && return 0
+    say "once more in $pause s: $*"
+    sleep "$pause"
+  done
+  "$@"
+}
+
 missing() {
   local pair
   for pair in "$@"; do
@@ -68,6 +79,8 @@ release_services() {
   trap - EXIT
 }
 
+apt_get() { apt-get -qq -o Acquire::Retries=3 -o DPkg::Lock::Timeout=300 "$@"; }
+
 install_apt() {
   local wanted
   mapfile -t wanted < <(missing "$@")
@@ -83,10 +96,9 @@ install_apt() {
     printf 'postfix postfix/main_mailer_type select Local only\npostfix postfix/mailname string mallard.test\n' | debconf-set-selections
   fi
   hold_services
-  # The network may hiccup, and another apt-get may be at work.
-  local options=(-qq -o Acquire::Retries=3 -o DPkg::Lock::Timeout=300)
-  apt-get "${options[@]}" update || say "apt-get update failed; trying with the lists that are there"
-  apt-get "${options[@]}" install -y --no-install-recommends "${wanted[@]}" >/dev/null || die "apt-get install failed: ${wanted[*]}"
+  dpkg --configure -a >/dev/null || say "dpkg --configure -a failed" # what a run that was killed has left half installed
+  again apt_get update || say "apt-get update failed; trying with the lists that are there"
+  again apt_get install -y --no-install-recommends "${wanted[@]}" >/dev/null || die "apt-get install failed: ${wanted[*]}"
   release_services
   mapfile -t wanted < <(missing "$@")
   [ "${#wanted[@]}" -eq 0 ] || die "still missing after apt-get: ${wanted[*]}"
@@ -103,8 +115,8 @@ npm_modules() {
   say "npm install $* in $dir"
   rm -rf "$dir"
   mkdir -p "$dir"
-  (cd "$dir" && printf '{"name":"mallard-test","version":"0.0.0","private":true}\n' >package.json &&
-    npm install --no-audit --no-fund --loglevel=error --ignore-scripts --fetch-retries=5 "$@" >&2) || die "npm install failed"
+  printf '{"name":"mallard-test","version":"0.0.0","private":true}\n' >"$dir/package.json"
+  (cd "$dir" && again npm install --no-audit --no-fund --loglevel=error --ignore-scripts --fetch-retries=5 "$@" >&2) || die "npm install failed"
   printf '%s\n' "$*" >"$dir/.version"
 }
 
@@ -117,17 +129,24 @@ install_mongo_wire() {
   "$(dirname "${BASH_SOURCE[0]}")/mongo-wire.sh" "$cache/mongo-wire" || die "no server of the MongoDB protocol"
 }
 
+# A version that the lists name is gone from the archive when there is a newer one, hence the update.
+download_exim() {
+  (cd "$1" && apt_get -o APT::Sandbox::User=root download exim4-daemon-light >&2) || { apt_get update; return 1; }
+}
+
 install_exim() {
   local dir="$cache/exim"
   if [ ! -x "$dir/usr/sbin/exim4" ]; then
     say "unpacking Exim into $dir"
+    rm -rf "$dir" "$dir.deb" "$dir.new" # of a run that was killed
     mkdir -p "$dir.deb"
-    (cd "$dir.deb" && apt-get -qq -o Acquire::Retries=3 -o APT::Sandbox::User=root download exim4-daemon-light >&2) || die "cannot download Exim"
-    dpkg -x "$dir.deb"/exim4-daemon-light_*.deb "$dir" || die "cannot unpack Exim"
+    again download_exim "$dir.deb" || die "cannot download Exim"
+    dpkg -x "$dir.deb"/exim4-daemon-light_*.deb "$dir.new" || die "cannot unpack Exim"
+    mv "$dir.new" "$dir"
     rm -rf "$dir.deb"
   fi
   if ldd "$dir/usr/sbin/exim4" | grep -q 'not found'; then
-    apt-get -qq -o DPkg::Lock::Timeout=300 install -y --no-install-recommends libgnutls-dane0 libidn12 libnsl2 >/dev/null ||
+    again apt_get install -y --no-install-recommends libgnutls-dane0 libidn12 libnsl2 >/dev/null ||
       die "apt-get install failed: libgnutls-dane0 libidn12 libnsl2"
   fi
 }

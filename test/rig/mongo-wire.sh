@@ -20,6 +20,16 @@ port=15433 # of PostgreSQL while the template is made; a socket alone is not eno
 say() { printf 'mongo-wire.sh: %s\n' "$*" >&2; }
 die() { say "$*"; exit 1; }
 
+# again COMMAND... runs it up to three times: the network may hiccup.
+again() {
+  local pause
+  for pause in 10 30; do
+    "$@" && return 0
+    sleep "$pause"
+  done
+  "$@"
+}
+
 [ "$#" -eq 1 ] || die "usage: mongo-wire.sh DIR"
 dir="$1"
 root="$dir/root"
@@ -52,8 +62,8 @@ download_packages() {
     -o Dir::Cache="$apt/cache" -o Acquire::Languages=none -o Acquire::Check-Valid-Until=false -o Acquire::Retries=3
     -o APT::Sandbox::User=root -o APT::Install-Recommends=false -o Debug::NoLocking=true)
   say "downloading PostgreSQL and DocumentDB from $suite"
-  "${get[@]}" update >"$log" 2>&1 || { tail -20 "$log" >&2; die "apt-get update of $suite failed"; }
-  "${get[@]}" -y --download-only install postgresql-18 postgresql-18-documentdb base-files dash coreutils libc-bin tzdata \
+  again "${get[@]}" update >"$log" 2>&1 || { tail -20 "$log" >&2; die "apt-get update of $suite failed"; }
+  again "${get[@]}" -y --download-only install postgresql-18 postgresql-18-documentdb base-files dash coreutils libc-bin tzdata \
     >"$log" 2>&1 || { tail -20 "$log" >&2; die "apt-get download from $suite failed"; }
 }
 
@@ -105,20 +115,23 @@ install_tree() {
   printf '%s\n' "$suite" >"$root/.ok"
 }
 
+download_ferretdb() { (cd / && go mod download -json "github.com/FerretDB/FerretDB/v2@$ferretdb_version"); }
+
 install_ferretdb() {
   local bin="$dir/bin" source="$dir/ferretdb-src" stamp module
   stamp="$ferretdb_version $(sha256sum <"$patch_file" | cut -c1-12) $(go env GOVERSION)"
   [ ! -x "$bin/ferretdb" ] || [ "$(cat "$bin/.ok" 2>/dev/null)" != "$stamp" ] || return 0
   say "building FerretDB $ferretdb_version"
   mkdir -p "$bin"
-  module="$(cd / && go mod download -json "github.com/FerretDB/FerretDB/v2@$ferretdb_version" | sed -n 's/^\t"Dir": "\(.*\)",$/\1/p')"
+  again download_ferretdb >/dev/null || die "cannot download FerretDB"
+  module="$(download_ferretdb | sed -n 's/^\t"Dir": "\(.*\)",$/\1/p')"
   [ -n "$module" ] || die "cannot download FerretDB"
   rm -rf "$source"
   cp -r "$module" "$source"
   chmod -R u+w "$source"
   patch -s -p1 -d "$source" <"$patch_file" || die "the patch does not apply"
   printf '%s\n' "$ferretdb_version" >"$source/build/version/version.txt"
-  (cd "$source" && GOFLAGS=-mod=mod go build -o "$bin/ferretdb" ./cmd/ferretdb) || die "cannot build FerretDB"
+  (cd "$source" && export GOFLAGS=-mod=mod && again go build -o "$bin/ferretdb" ./cmd/ferretdb) || die "cannot build FerretDB"
   rm -rf "$source"
   printf '%s\n' "$stamp" >"$bin/.ok"
 }
@@ -153,12 +166,15 @@ CONF
 make_template() {
   [ ! -e "$template/.ok" ] || return 0
   say "making an empty database"
+  # A run that was killed has left the server that it was made with.
+  [ ! -e "$template/postmaster.pid" ] || inside pg_ctl -D /data/template -m immediate -s -w stop || true
   rm -rf "$template"
   inside initdb -D /data/template -A trust -U postgres --encoding=UTF8 --locale-provider=builtin --builtin-locale=C.UTF-8 \
     --no-sync >"$dir/initdb.log" 2>&1 || { tail -20 "$dir/initdb.log" >&2; die "initdb failed"; }
   settings >>"$template/postgresql.conf"
   install -d -o "$user" -g "$user" "$template/pg_documentdb_cursor_files"
-  inside pg_ctl -D /data/template -o "-p $port" -l /data/template.log -s -w start >/dev/null || { tail -20 "$root/data/template.log" >&2; die "PostgreSQL does not start"; }
+  # Without the lock of install.sh, which it would hold for as long as it runs.
+  inside pg_ctl -D /data/template -o "-p $port" -l /data/template.log -s -w start >/dev/null 9>&- || { tail -20 "$root/data/template.log" >&2; die "PostgreSQL does not start"; }
   local made=0
   inside psql -q -h /tmp -p "$port" -U postgres -v ON_ERROR_STOP=1 \
     -c 'SET client_min_messages = warning; CREATE EXTENSION documentdb CASCADE' >&2 || made=1
