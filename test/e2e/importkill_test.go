@@ -82,7 +82,7 @@ func TestImportIsKilled(t *testing.T) {
 	killed := 0
 	for n := range kills {
 		cmd := exec.Command(harness.Binary(t), args...)
-		cmd.Dir = s.Dir
+		cmd.Dir, cmd.Env = s.Dir, harness.Environment()
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
 		}

@@ -20,7 +20,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
-	"slices"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -142,7 +141,7 @@ func (n *node) start() {
 	n.t.Helper()
 	n.cmd = exec.Command(harness.Binary(n.t), "serve", "--config", n.config)
 	n.cmd.Dir, n.cmd.Stdout, n.cmd.Stderr = n.dir, n.log, n.log
-	n.cmd.Env = slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "MALLARD_") })
+	n.cmd.Env = harness.Environment()
 	var err error
 	if n.done, err = harness.Background(n.cmd); err != nil {
 		n.t.Fatal(err)

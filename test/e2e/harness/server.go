@@ -222,7 +222,7 @@ func (s *Server) start(args []string) {
 	cmd := exec.Command(Binary(s.t), args...)
 	cmd.Dir = s.Dir
 	cmd.Stdout, cmd.Stderr = s.log, s.log
-	cmd.Env = append(environment(), "HOME="+s.Dir)
+	cmd.Env = append(Environment(), "HOME="+s.Dir)
 	done, err := Background(cmd)
 	if err != nil {
 		s.t.Fatal(err)
@@ -401,8 +401,8 @@ func (s *Server) CheckWithin(limit time.Duration) {
 	s.Check()
 }
 
-// environment is this process's own without what Mallard would take for its configuration.
-func environment() []string {
+// Environment is this process's own without what Mallard would take for its configuration.
+func Environment() []string {
 	return slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "MALLARD_") })
 }
 
@@ -434,7 +434,7 @@ func (c Command) Run(t testing.TB) Ran {
 	ctx, cancel := context.WithTimeout(context.Background(), c.Limit)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, c.Program, c.Args...)
-	cmd.Dir, cmd.Env, cmd.Stdin = c.Dir, append(environment(), c.Env...), strings.NewReader(c.In)
+	cmd.Dir, cmd.Env, cmd.Stdin = c.Dir, append(Environment(), c.Env...), strings.NewReader(c.In)
 	cmd.WaitDelay = 5 * time.Second
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs
