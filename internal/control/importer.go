@@ -219,7 +219,7 @@ func (m *Import) try(ctx context.Context, box *Mailbox, batch []*transfer.Messag
 // acknowledged notes what was stored.
 func (m *Import) acknowledged(box *Mailbox, batch []*transfer.Message, results []AppendResult) error {
 	var failed []int
-	full := ""
+	stop := ""
 	for i, r := range results {
 		if r.Error == "" {
 			m.count.Imported++
@@ -228,18 +228,21 @@ func (m *Import) acknowledged(box *Mailbox, batch []*transfer.Message, results [
 			continue
 		}
 		failed = append(failed, i)
-		if r.Code == mail.CodeOverQuota.String() {
-			full = r.Error
-			continue
+		switch r.Code { // what is wrong for one is wrong for all that come after it
+		case mail.CodeOverQuota.String():
+			stop = "the user has no room for more: " + r.Error
+		case mail.CodeNoSpace.String():
+			stop = "the mail store takes no more, and the same command given again imports the rest: " + r.Error
+		default:
+			m.failed(batch[i].Key, errors.New(r.Error))
 		}
-		m.failed(batch[i].Key, errors.New(r.Error))
 	}
 	if err := m.State.End(failed); err != nil {
 		return err
 	}
 	m.Progress(m.count)
-	if full != "" {
-		return fmt.Errorf("the user has no room for more: %s", full)
+	if stop != "" {
+		return errors.New(stop)
 	}
 	return nil
 }

@@ -10,8 +10,11 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 
+	"mallard/internal/mail"
+	"mallard/internal/store"
 	"mallard/internal/transfer"
 )
 
@@ -165,6 +168,43 @@ func TestImportUnreadable(t *testing.T) {
 	count, err := w.runImport(t, dir, filepath.Join(t.TempDir(), "state"))
 	if err != nil || count.Imported != len(contents)-1 || count.Failed != 2 {
 		t.Errorf("%+v, %v", count, err)
+	}
+}
+
+// fullDisk is a mail store whose disk is full after some messages.
+type fullDisk struct {
+	Mailboxes
+	room atomic.Int64
+}
+
+func (f *fullDisk) Stage(ctx context.Context, content *store.Content) (store.Staged, error) {
+	if f.room.Add(-1) < 0 {
+		return nil, mail.NewError(mail.CodeNoSpace, "there is no space left for mail")
+	}
+	return f.Mailboxes.Stage(ctx, content)
+}
+
+// A disk that is full ends an import: it is not told of every message, and a repeat imports the rest.
+func TestImportEndsWhenTheDiskIsFull(t *testing.T) {
+	disk := &fullDisk{}
+	w := newWorld(t, func(o *Options) {
+		disk.Mailboxes = o.Mailboxes
+		o.Mailboxes = disk
+	})
+	dir, contents := writeMaildir(t, 2*importBatch)
+	state := filepath.Join(t.TempDir(), "state")
+	disk.room.Store(7)
+	count, err := w.runImport(t, dir, state)
+	if err == nil || !strings.Contains(err.Error(), "no space left") || !strings.Contains(err.Error(), "again") {
+		t.Errorf("error %v", err)
+	}
+	if count.Imported != 7 || count.Failed != 0 {
+		t.Errorf("%+v", count)
+	}
+	disk.room.Store(int64(len(contents)))
+	count, err = w.runImport(t, dir, state)
+	if err != nil || count.Already != 7 || count.Imported != len(contents)-7 {
+		t.Errorf("again: %+v, %v", count, err)
 	}
 }
 
