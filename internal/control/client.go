@@ -144,7 +144,7 @@ func (c *Client) open(ctx context.Context, method, path string, body io.Reader) 
 	resp, err := c.http.Do(req)
 	if err != nil {
 		if ctx.Err() != nil {
-			return nil, ctx.Err()
+			return nil, context.Cause(ctx) // the signal, where it was one
 		}
 		return nil, fmt.Errorf("call the server: %w", err)
 	}

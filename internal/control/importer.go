@@ -80,8 +80,8 @@ func (m *Import) settle(ctx context.Context) error {
 			break
 		}
 		for msg, err := range m.Source.Messages(f) {
-			if err := ctx.Err(); err != nil {
-				return err
+			if ctx.Err() != nil {
+				return context.Cause(ctx)
 			}
 			if err != nil {
 				continue // it is told when the folder is imported
@@ -146,8 +146,8 @@ func (m *Import) folder(ctx context.Context, f transfer.Folder) error {
 	var batch []*transfer.Message
 	var size int64
 	for msg, err := range m.Source.Messages(f) {
-		if err := ctx.Err(); err != nil {
-			return err
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
 		}
 		switch {
 		case err != nil:

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -236,7 +237,18 @@ func TestImportStateIsOwn(t *testing.T) {
 	}
 }
 
-// A cancelled import ends between batches and goes on later.
+// stoppedSource is a source in whose reading the import is cancelled.
+type stoppedSource struct {
+	transfer.Source
+	stop func()
+}
+
+func (s stoppedSource) Messages(f transfer.Folder) iter.Seq2[*transfer.Message, error] {
+	s.stop()
+	return s.Source.Messages(f)
+}
+
+// A cancelled import ends between batches, says why, and goes on later.
 func TestImportCanceled(t *testing.T) {
 	w := newWorld(t, nil)
 	dir, contents := writeMaildir(t, 20)
@@ -246,19 +258,24 @@ func TestImportCanceled(t *testing.T) {
 	}
 	defer source.Close()
 	state := filepath.Join(t.TempDir(), "state")
-	st, err := transfer.OpenState(state, transfer.Identity{User: w.user.ID.String(), Kind: "maildir", Source: dir})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	m := Import{Client: w.client, User: w.user.ID, Source: source, State: st, Path: func(f string) string { return f },
-		Progress: func(ImportCount) {}, Problem: func(string, string) {}}
-	if _, err := m.Run(ctx); !errors.Is(err, context.Canceled) {
-		t.Errorf("error %v", err)
-	}
-	if err := st.Close(); err != nil {
-		t.Fatal(err)
+	signal := errors.New("interrupt signal received")
+	for _, early := range []bool{true, false} {
+		st, err := transfer.OpenState(state, transfer.Identity{User: w.user.ID.String(), Kind: "maildir", Source: dir})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancelCause(t.Context())
+		if early {
+			cancel(signal)
+		}
+		m := Import{Client: w.client, User: w.user.ID, Source: stoppedSource{source, func() { cancel(signal) }}, State: st,
+			Path: func(f string) string { return f }, Progress: func(ImportCount) {}, Problem: func(string, string) {}}
+		if _, err := m.Run(ctx); !errors.Is(err, signal) {
+			t.Errorf("early %v: error %v", early, err)
+		}
+		if err := st.Close(); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if count, err := w.runImport(t, dir, state); err != nil || count.Imported != len(contents) {
 		t.Errorf("%+v, %v", count, err)
