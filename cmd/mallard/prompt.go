@@ -16,15 +16,17 @@ const maxPassword = 4096
 
 // passwordFlags are the ways to give a password.
 type passwordFlags struct {
-	Password      string `placeholder:"P" xor:"password" help:"The password. Others on this machine can see it in the list of processes: prefer the ways below."`
-	PasswordStdin bool   `xor:"password" help:"Read the password from the first line of standard input."`
+	Password      *string `placeholder:"P" xor:"password" help:"The password. Others on this machine can see it in the list of processes: prefer the ways below."`
+	PasswordStdin bool    `xor:"password" help:"Read the password from the first line of standard input."`
 }
 
 // get returns the password: given, asked for on a terminal, or generated.
 func (p passwordFlags) get(ctx context.Context) (secret string, generated bool, err error) {
 	switch {
-	case p.Password != "":
-		return p.Password, false, nil
+	case p.Password != nil && *p.Password == "":
+		return "", false, usageError{errors.New("--password is empty; without it one is asked for or generated")}
+	case p.Password != nil:
+		return *p.Password, false, nil
 	case p.PasswordStdin:
 		secret, err = readLine(os.Stdin)
 		if err == nil && secret == "" {
