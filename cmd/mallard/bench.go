@@ -13,6 +13,7 @@ import (
 
 	"mallard/internal/bench"
 	"mallard/internal/config"
+	"mallard/internal/control"
 )
 
 type benchCmd struct {
@@ -149,6 +150,9 @@ func (s *session) createBenchUser(ctx context.Context, name, password, address s
 	local, _, _ := strings.Cut(name, "@")
 	in := map[string]any{"username": local, "password": password, "address": address}
 	err := s.Call(ctx, http.MethodPost, "/users", in, nil)
+	if e, ok := errors.AsType[*control.Error](err); ok && e.Code == "UserExistsError" {
+		err = fmt.Errorf("%w; %w", err, bench.ErrUserExists)
+	}
 	if err != nil {
 		return fmt.Errorf("make user %s: %w", name, err)
 	}

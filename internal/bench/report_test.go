@@ -3,6 +3,7 @@ package bench
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -217,7 +218,7 @@ func TestUsersAreMadeThroughTheAPI(t *testing.T) {
 			t.Errorf("no %s in %s", want, got[0])
 		}
 	}
-	if _, err := s.takeUsers(context.Background(), 1); err == nil || !strings.Contains(err.Error(), "UserExistsError") {
+	if _, err := s.takeUsers(context.Background(), 1); !errors.Is(err, ErrUserExists) || !strings.Contains(err.Error(), "UserExistsError") {
 		t.Errorf("error is %v", err)
 	}
 }

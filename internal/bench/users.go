@@ -4,12 +4,19 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
 	"sync"
 	"time"
 )
+
+// ErrUserExists is the error of Options.CreateUser for a user that is there already.
+var ErrUserExists = errors.New("an earlier benchmark may have made it: begin behind its users with --first-user; the number is nextUser in its report")
+
+// userExists is the code of the HTTP API for it.
+const userExists = "UserExistsError"
 
 type user struct{ name, password, address string }
 
@@ -54,6 +61,9 @@ func (s *session) createByAPI(ctx context.Context, name, password, address strin
 	}
 	req.Header.Set("Content-Type", "application/json")
 	_, err = s.callAPI(req)
+	if err != nil && strings.Contains(err.Error(), userExists) {
+		return fmt.Errorf("%w; %w", err, ErrUserExists)
+	}
 	return err
 }
 
