@@ -12,7 +12,7 @@ import (
 // Cluster reports whether the configuration is that of a node of a cluster.
 func (c *Config) Cluster() bool { return c.DBs.Mongo != "" }
 
-// databases checks the keys of a cluster. What the URLs of MongoDB say is checked by who uses them.
+// databases checks the keys of a cluster. What the URLs of MongoDB say besides the database is checked by who uses them.
 func (p *check) databases(c *Config) {
 	d := c.DBs
 	switch none := d.Redis == nil || d.Redis == ""; {
@@ -24,14 +24,32 @@ func (p *check) databases(c *Config) {
 	if c.Cluster() && d.Redis != nil && d.Redis != "" && !holdsRedacted(d.Redis) {
 		p.redis(d.Redis)
 	}
-	if c.Cluster() && !strings.HasPrefix(d.Mongo, "mongodb://") && !strings.HasPrefix(d.Mongo, "mongodb+srv://") {
-		p.bad("dbs.mongo", "this needs a URL such as \"mongodb://127.0.0.1:27017/wildduck\"")
+	if c.Cluster() {
+		p.mongo("dbs.mongo", d.Mongo)
+		for _, other := range []struct{ key, value string }{{"dbs.users", d.Users}, {"dbs.gridfs", d.GridFS}, {"dbs.sender", d.Sender}} {
+			if strings.ContainsAny(other.value, ":/") { // else it is the name of a database
+				p.mongo(other.key, other.value)
+			}
+		}
 	}
 	if least := 3*d.Timeout + d.Lease; d.DeadAfter != 0 && d.DeadAfter <= least {
 		p.bad("dbs.deadAfter", "a node that waits for MongoDB would be taken for dead: this needs more than three times timeout and lease, %s; or 0 for six times timeout, at least 1m", time.Duration(least))
 	}
 	if c.Attachments.Bucket == "" {
 		p.bad("attachments.bucket", "a name is needed")
+	}
+}
+
+// mongo checks that a value is a URL of MongoDB and names a database. There may be several hosts, which net/url does not read.
+func (p *check) mongo(key, value string) {
+	scheme, rest, _ := strings.Cut(value, "://")
+	if scheme != "mongodb" && scheme != "mongodb+srv" {
+		p.bad(key, "this needs a URL such as \"mongodb://127.0.0.1:27017/wildduck\"")
+		return
+	}
+	rest, _, _ = strings.Cut(rest, "?")
+	if _, name, _ := strings.Cut(rest[strings.LastIndexByte(rest, '@')+1:], "/"); name == "" {
+		p.bad(key, "the URL names no database: mongodb://host:port/NAME")
 	}
 }
 
