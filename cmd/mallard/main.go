@@ -17,6 +17,7 @@ import (
 	"github.com/alecthomas/kong"
 
 	"mallard/internal/config"
+	"mallard/internal/node"
 )
 
 // cli is the grammar of the command line.
@@ -97,7 +98,8 @@ func report(err error) int {
 	for line := range strings.Lines(err.Error()) {
 		fmt.Fprintln(os.Stderr, "mallard:", strings.TrimSuffix(line, "\n"))
 	}
-	if _, ok := errors.AsType[usageError](err); ok {
+	_, usage := errors.AsType[usageError](err)
+	if _, files := errors.AsType[*node.ConfigError](err); usage || files {
 		return exitUsage
 	}
 	return exitFailed

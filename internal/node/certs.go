@@ -14,6 +14,12 @@ import (
 // expirySoon is how long before the end of a certificate it is warned of.
 const expirySoon = 14 * 24 * time.Hour
 
+// ConfigError is the error of a configuration that names files that are not what they should be.
+type ConfigError struct{ error }
+
+// Unwrap returns what is wrong.
+func (e *ConfigError) Unwrap() error { return e.error }
+
 // certs are the certificates of the services, several of which may be the same.
 type certs struct {
 	imap, lmtp, api *tlsconf.Certificate
@@ -36,7 +42,7 @@ func (n *Node) loadCertificates() error {
 		}
 		c, err := tlsconf.Load(pair.Key, pair.Cert)
 		if err != nil {
-			return nil, fmt.Errorf("%w (key and cert in [%s])", err, table)
+			return nil, &ConfigError{fmt.Errorf("%w (key and cert in [%s])", err, table)}
 		}
 		return c, nil
 	}
@@ -55,7 +61,7 @@ func (n *Node) commonCertificate() (*tlsconf.Certificate, error) {
 	if n.cfg.TLS.Cert != "" {
 		c, err := tlsconf.Load(n.cfg.TLS.Key, n.cfg.TLS.Cert)
 		if err != nil {
-			return nil, fmt.Errorf("%w (key and cert in [tls])", err)
+			return nil, &ConfigError{fmt.Errorf("%w (key and cert in [tls])", err)}
 		}
 		return c, nil
 	}
