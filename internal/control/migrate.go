@@ -50,7 +50,7 @@ func (s *Server) migrate(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if !s.migrating.TryLock() {
-		s.reply(w, r, nil, mail.NewError(mail.CodeConflict, "a migration is running already"))
+		s.reply(w, r, nil, mail.NewError(mail.CodeConflict, "a migration is running already; when it was killed just now, try again in a moment: the server ends it first"))
 		return
 	}
 	defer s.migrating.Unlock()

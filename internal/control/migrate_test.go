@@ -43,7 +43,7 @@ func TestMigrateLines(t *testing.T) {
 	}()
 	<-inside
 	_, err := w.client.Migrate(t.Context(), in, func(MigrateLine) {})
-	if e, ok := errors.AsType[*Error](err); !ok || e.Code != mail.CodeConflict.String() {
+	if e, ok := errors.AsType[*Error](err); !ok || e.Code != mail.CodeConflict.String() || !strings.Contains(e.Message, "try again in a moment") {
 		t.Errorf("a second one: %v", err)
 	}
 	goOn <- struct{}{}
