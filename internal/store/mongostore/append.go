@@ -23,6 +23,8 @@ type arrival struct {
 	doc  bson.D // members that do not depend on the numbers
 	refs references
 	junk int8 // what the journal says
+	// moved says that the message is moved here: somebody else may have stored it, and its original goes when it is there.
+	moved bool
 }
 
 // countedAs says how the references of messages are counted that are on their way: how they are given back.
@@ -368,6 +370,9 @@ func (s *Store) arrive(ctx context.Context, acct mail.AccountID, mbox mail.Mailb
 			}
 			return err
 		})
+	}
+	if err != nil && in[0].moved && !errors.Is(err, store.ErrOutcomeUnknown) {
+		err = fmt.Errorf("%w: %w", store.ErrOutcomeUnknown, err) // what is there stays: the move is completed with it
 	}
 	if err != nil && errors.Is(err, store.ErrOutcomeUnknown) {
 		s.later(func(ctx context.Context) error { return s.settleArrivals(ctx, acct, in, as) })

@@ -289,5 +289,5 @@ func (s *Store) replicaOf(doc bson.Raw, m *hotMessage, dst *mail.Mailbox, copied
 	if h.Junk {
 		out = append(out, bson.E{Key: "junk", Value: true})
 	}
-	return &replica{arrival: &arrival{hot: &h, doc: out, refs: referencesOf(doc), junk: junk}, source: m}
+	return &replica{arrival: &arrival{hot: &h, doc: out, refs: referencesOf(doc), junk: junk, moved: !copied}, source: m}
 }

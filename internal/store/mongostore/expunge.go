@@ -2,6 +2,7 @@ package mongostore
 
 import (
 	"context"
+	"slices"
 	"strconv"
 	"time"
 
@@ -103,11 +104,17 @@ func (s *Store) expungeBatch(ctx context.Context, acct mail.AccountID, mbox mail
 	if err != nil {
 		return err
 	}
+	moved, err := s.movedBefore(ctx, acct, mbox, r.box, n, msgs)
+	if err != nil {
+		s.dropNote(ctx, oid(mbox), n) // nothing was done
+		return readError("look for copies", err)
+	}
+	keep = slices.DeleteFunc(keep, func(m *hotMessage) bool { return moved[m.UID] })
 	if err := s.archive(ctx, mbox, keep); err != nil {
 		s.finishLater(acct, mbox, n)
 		return readError("archive messages", err)
 	}
-	gone, err := s.remove(ctx, acct, mbox, msgs, lock)
+	gone, _, err := s.remove(ctx, acct, mbox, msgs, lock)
 	if err != nil {
 		s.finishLater(acct, mbox, n)
 		return unknown("expunge messages", err)
@@ -123,8 +130,11 @@ func (s *Store) expungeBatch(ctx context.Context, acct mail.AccountID, mbox mail
 		ms := r.modSeq + mail.ModSeq(i)
 		rows = append(rows, expungeRow(acct, m, ms))
 		res.UIDs, res.ModSeq = res.UIDs.Append(m.UID), ms
-		octets += m.Counted
 		c.went(m)
+		if moved[m.UID] {
+			continue // octets and references are those of the copy
+		}
+		octets += m.Counted
 		if ref, ok := refs[m.UID]; ok {
 			free = append(free, ref)
 		}
@@ -183,13 +193,14 @@ func (s *Store) archiveTime(ctx context.Context) time.Duration {
 	return time.Duration(ms) * time.Millisecond
 }
 
-// remove deletes the documents of messages and returns the UIDs of those that this call deleted. Under the lock that is
-// one operation. Without it each is deleted by itself, because only so it is known who did it.
-func (s *Store) remove(ctx context.Context, acct mail.AccountID, mbox mail.MailboxID, msgs []*hotMessage, lock *boxLock) (map[mail.UID]bool, error) {
+// remove deletes the documents of messages and returns the UIDs of those that this call deleted, and whether others may have
+// deleted some. Under the lock that is one operation, which is taken for the one that deleted them all. Without it each is
+// deleted by itself, because only so it is known who did it.
+func (s *Store) remove(ctx context.Context, acct mail.AccountID, mbox mail.MailboxID, msgs []*hotMessage, lock *boxLock) (gone map[mail.UID]bool, others bool, err error) {
 	if len(msgs) == 0 {
-		return nil, nil
+		return nil, false, nil
 	}
-	gone := make(map[mail.UID]bool, len(msgs))
+	gone = make(map[mail.UID]bool, len(msgs))
 	if !lock.held() {
 		mine := make([]bool, len(msgs))
 		err := parallel(len(msgs), func(i int) (err error) {
@@ -198,8 +209,9 @@ func (s *Store) remove(ctx context.Context, acct mail.AccountID, mbox mail.Mailb
 		})
 		for i, m := range msgs {
 			gone[m.UID] = mine[i]
+			others = others || !mine[i]
 		}
-		return gone, err
+		return gone, others, err
 	}
 	ids := make(bson.A, 0, len(msgs))
 	for _, m := range msgs {
@@ -219,15 +231,16 @@ func (s *Store) remove(ctx context.Context, acct mail.AccountID, mbox mail.Mailb
 			return err
 		})
 		if err != nil {
-			return nil, err
+			return nil, false, err
 		}
 	}
 	if deleted != int64(len(msgs)) {
 		// A lost answer, or a WildDuck node that removes without the lock: then it counts what it removed as well.
 		s.o.Logger.Info("others removed a part of the messages", "mailbox", mbox, "of", len(msgs), "deleted", deleted)
 		s.recountLater(oid(acct))
+		others = true
 	}
-	return gone, s.step("deleted")
+	return gone, others, s.step("deleted")
 }
 
 // removeOne deletes a message and reports whether it did. After a lost answer it is taken for done: one that somebody else
@@ -288,7 +301,7 @@ func (s *Store) expireBatch(ctx context.Context, acct mail.AccountID, mbox mail.
 	if err != nil && !accountGone(err) {
 		return err
 	}
-	gone, err := s.remove(ctx, acct, mbox, msgs, &boxLock{})
+	gone, _, err := s.remove(ctx, acct, mbox, msgs, &boxLock{})
 	if err != nil {
 		if c != nil {
 			s.doubtCharge(c)

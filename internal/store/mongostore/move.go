@@ -116,6 +116,9 @@ func (s *Store) Move(ctx context.Context, acct mail.AccountID, from, to mail.Mai
 			return nil, err
 		}
 	}
+	if err := m.awaitOthers(ctx); err != nil {
+		return nil, err
+	}
 	return m.res, nil
 }
 
@@ -127,6 +130,7 @@ type moving struct {
 	dst      bson.Raw
 	lock     *boxLock
 	res      *store.CopyResult
+	left     []*hotMessage // which others move
 }
 
 // batch moves some messages.
@@ -137,12 +141,10 @@ func (m *moving) batch(ctx context.Context, msgs []*hotMessage) error {
 		return err
 	}
 	n := &note{Op: bson.NewObjectID(), Node: s.ledger.node, At: s.o.Now(), To: oid(m.to)}
-	originals := make([]*hotMessage, len(in))
-	for i, r := range in {
-		originals[i] = r.source
+	for _, r := range in {
 		n.UIDs = append(n.UIDs, noteRange{int64(r.source.UID), int64(r.source.UID)})
 	}
-	source, err := s.startRemoval(ctx, m.acct, m.from, n, len(in), originals)
+	source, err := s.startRemoval(ctx, m.acct, m.from, n, len(in), sourcesOf(in))
 	if err != nil {
 		return err
 	}
@@ -174,7 +176,7 @@ func (m *moving) carryOut(ctx context.Context, in []*replica, source, target *re
 	if in, err = m.mine(ctx, in, othersNoted(source.box, n)); err != nil {
 		return false, err
 	}
-	if in, err = m.remove(ctx, in, n); err != nil {
+	if in, err = m.remove(ctx, in, source, n); err != nil {
 		return false, err
 	}
 	return m.record(ctx, in, source, target), nil
@@ -188,7 +190,7 @@ func notCounted(context.Context, ...references) error { return nil }
 func (m *moving) mine(ctx context.Context, in []*replica, again bool) ([]*replica, error) {
 	locked := m.lock.held()
 	if locked && !again {
-		return in, nil
+		return in, m.s.step("chosen")
 	}
 	ids := make(bson.A, 0, len(in))
 	for _, r := range in {
@@ -209,11 +211,31 @@ func (m *moving) mine(ctx context.Context, in []*replica, again bool) ([]*replic
 	return slices.DeleteFunc(in, func(r *replica) bool {
 		h := here[r.hot.ID]
 		if h == nil || h.UID != r.hot.UID && !locked {
+			m.left = append(m.left, r.source)
 			return true
 		}
 		r.hot = h
 		return false
-	}), nil
+	}), m.s.step("chosen")
+}
+
+// awaitOthers waits until the messages that were left out are gone, and so somebody else has moved them. While they are here
+// this is not so: an earlier move was interrupted, and is completed later. Under the lock that is nobody else's to do.
+func (m *moving) awaitOthers(ctx context.Context) error {
+	for end := time.Now().Add(m.s.o.Timeout); len(m.left) > 0; {
+		still, err := m.s.readSet(ctx, m.from, setOfMessages(m.left))
+		if err != nil || len(still) == 0 {
+			return err
+		}
+		if m.lock.held() || time.Now().After(end) {
+			return mail.WrapError(mail.CodeUnavailable, "an earlier move of the messages is being completed, try again later",
+				fmt.Errorf("move messages: %d of them are left", len(still)))
+		}
+		if err := pause(ctx, retryPause); err != nil {
+			return readError("move messages", err)
+		}
+	}
+	return nil
 }
 
 // unknown is the error of a change of which a part was done.
@@ -222,40 +244,85 @@ func unknown(doing string, err error) error {
 }
 
 // remove deletes the originals. What somebody else has expunged meanwhile is not moved: its copy goes again.
-func (m *moving) remove(ctx context.Context, in []*replica, n *note) ([]*replica, error) {
-	originals := make([]*hotMessage, len(in))
-	for i, r := range in {
-		originals[i] = r.source
-	}
-	gone, err := m.s.remove(ctx, m.acct, m.from, originals, m.lock)
+func (m *moving) remove(ctx context.Context, in []*replica, source *reservation, n *note) ([]*replica, error) {
+	gone, others, err := m.s.remove(ctx, m.acct, m.from, sourcesOf(in), m.lock)
 	if err != nil {
 		return nil, unknown("move messages", err)
 	}
-	if len(gone) > 0 && slices.ContainsFunc(in, func(r *replica) bool { return !gone[r.source.UID] }) {
-		holds, err := m.s.noteHolds(ctx, m.from, n)
-		if err != nil {
-			return nil, unknown("move messages", err)
-		}
-		if !holds { // it was so slow that another node has completed it
-			return in, nil
-		}
+	if !others {
+		return in, nil
 	}
 	var lost []*arrival
-	in = slices.DeleteFunc(in, func(r *replica) bool {
-		if !gone[r.source.UID] {
-			lost = append(lost, r.arrival)
+	if slices.ContainsFunc(in, func(r *replica) bool { return !gone[r.source.UID] }) {
+		if in, lost, err = m.sortOut(ctx, in, source, n, gone); err != nil {
+			return nil, unknown("move messages", err)
 		}
-		return !gone[r.source.UID]
-	})
+	}
 	if len(lost) > 0 {
-		for _, a := range lost {
-			a.refs = references{} // they are those of the original
-		}
 		if err := m.s.retract(ctx, m.acct, m.to, lost); err != nil {
 			return nil, unknown("move messages", err)
 		}
 	}
+	// Who expunged an original that had been moved may have put it into the archive, with the references of the copy.
+	if err := m.s.forgetArchived(ctx, m.acct, sourcesOf(in)); err != nil {
+		return nil, unknown("move messages", err)
+	}
 	return in, nil
+}
+
+func sourcesOf(in []*replica) []*hotMessage {
+	out := make([]*hotMessage, len(in))
+	for i, r := range in {
+		out[i] = r.source
+	}
+	return out
+}
+
+// sortOut tells messages that were moved from those of which others have expunged the originals. An original was not expunged
+// when others have removed it because they move it to the same place: they complete this move, or make it as well since the
+// lock was lost. They have a note of that, and when they are done the journal has a row.
+func (m *moving) sortOut(ctx context.Context, in []*replica, source *reservation, n *note, gone map[mail.UID]bool) (moved []*replica, lost []*arrival, err error) {
+	notes, err := m.s.notesNow(ctx, m.from)
+	if err != nil || !n.holds(notes) {
+		return in, nil, err
+	}
+	notes = slices.DeleteFunc(append(notes, notesOf(source.box)...), func(o note) bool { return o.Op == n.Op })
+	told, err := m.toldHere(ctx, in, n)
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, r := range in {
+		switch noted := func(o note) bool { return o.movesTo(m.to, r.source.UID) }; {
+		case gone[r.source.UID]:
+		case told[r.hot.ID], slices.ContainsFunc(notes, noted):
+			m.s.recountLater(oid(m.acct)) // in case it was expunged after all
+		default:
+			r.refs = references{} // they are those of the original
+			lost = append(lost, r.arrival)
+			continue
+		}
+		moved = append(moved, r)
+	}
+	return moved, lost, nil
+}
+
+// toldHere are the copies of which the journal tells already.
+func (m *moving) toldHere(ctx context.Context, in []*replica, n *note) (map[bson.ObjectID]bool, error) {
+	ids := make(bson.A, len(in))
+	for i, r := range in {
+		ids[i] = r.hot.ID
+	}
+	rows, err := findAll(ctx, m.s.journal(), bson.D{
+		{Key: "user", Value: oid(m.acct)}, {Key: "_id", Value: bson.D{{Key: "$gte", Value: idBefore(n.At.Add(-m.s.overlap()))}}},
+		{Key: "mailbox", Value: oid(m.to)}, {Key: "message", Value: bson.D{{Key: "$in", Value: ids}}},
+	}, bson.D{{Key: "message", Value: 1}}, nil)
+	told := make(map[bson.ObjectID]bool, len(rows))
+	for _, row := range rows {
+		if id, ok := row.Lookup("message").ObjectIDOK(); ok {
+			told[id] = true
+		}
+	}
+	return told, err
 }
 
 // record tells of messages that were moved, and reports whether the journal does.

@@ -168,22 +168,38 @@ func (s *Store) claimNote(ctx context.Context, mbox mail.MailboxID, n *note) (bo
 	return true, nil
 }
 
-// noteHolds reports whether a note is still there and nobody completes its change. It can be there twice, when the answer to
-// the first update was lost; a claim marks one of them.
+// noteHolds reports whether a note is still there and nobody completes its change.
 func (s *Store) noteHolds(ctx context.Context, mbox mail.MailboxID, n *note) (bool, error) {
+	notes, err := s.notesNow(ctx, mbox)
+	return n.holds(notes), err
+}
+
+// notesNow are the notes in a mailbox, none where it is gone.
+func (s *Store) notesNow(ctx context.Context, mbox mail.MailboxID) ([]note, error) {
 	box, err := s.mailboxes().FindOne(ctx, bson.D{{Key: "_id", Value: oid(mbox)}},
 		options.FindOne().SetProjection(bson.D{{Key: memberMallard + "." + keyNotes, Value: 1}})).Raw()
 	if errors.Is(err, mongo.ErrNoDocuments) {
-		return false, nil
+		return nil, nil
 	}
+	return notesOf(box), err
+}
+
+// holds reports whether a note is among others and nobody completes its change. It can be there twice, when the answer to the
+// first update was lost; a claim marks one of them.
+func (n *note) holds(notes []note) bool {
 	there := false
-	for _, o := range notesOf(box) {
+	for _, o := range notes {
 		if o.Op == n.Op && !o.Claimed.IsZero() {
-			return false, err
+			return false
 		}
 		there = there || o.Op == n.Op
 	}
-	return there, err
+	return there
+}
+
+// movesTo reports whether a note is that of a move of a message to a mailbox.
+func (n *note) movesTo(to mail.MailboxID, uid mail.UID) bool {
+	return n.To == oid(to) && slices.ContainsFunc(n.UIDs, func(r noteRange) bool { return r.First <= int64(uid) && int64(uid) <= r.Last })
 }
 
 // repairRows writes the journal rows of messages whose change has none. Event streams and WildDuck's sessions know of a
@@ -288,18 +304,91 @@ func (s *Store) completeRemoval(ctx context.Context, acct mail.AccountID, mbox m
 	}
 	defer lock.release()
 	left, err := s.readSet(ctx, mbox, set)
-	if err != nil || len(left) == 0 {
+	if err != nil {
 		return nil, err
 	}
 	if s.o.Locks != nil && !lock.held() {
-		return left, errUnlocked
+		if len(left) > 0 {
+			err = errUnlocked
+		}
+		return left, err
 	}
 	if !n.To.IsZero() {
+		if err := s.forgetMoved(ctx, acct, mbox, n, set); err != nil {
+			return nil, err
+		}
 		if left, err = s.finishMove(ctx, mbox, n, left); err != nil {
 			return nil, err
 		}
 	}
 	return left, s.forgetArchived(ctx, acct, left)
+}
+
+// forgetMoved removes the rows that messages have in the archive whose copies a move has stored: a WildDuck node expunged the
+// originals, which were still there. The references are those of the copies.
+func (s *Store) forgetMoved(ctx context.Context, acct mail.AccountID, mbox mail.MailboxID, n *note, set mail.UIDSet) error {
+	rows, err := findAll(ctx, s.archived(), bson.D{
+		{Key: "user", Value: oid(acct)}, {Key: "mailbox", Value: oid(mbox)}, {Key: "uid", Value: bson.D{{Key: "$in", Value: slices.Collect(set.All())}}},
+	}, hotFields(), nil)
+	if err != nil {
+		return err
+	}
+	var moved []*hotMessage
+	for _, row := range rows {
+		m, err := hot(row)
+		if err != nil {
+			return err
+		}
+		there, err := s.copyThere(ctx, n.To, m)
+		if err != nil {
+			return err
+		}
+		if there {
+			moved = append(moved, m)
+		}
+	}
+	return s.forgetArchived(ctx, acct, moved)
+}
+
+// copyThere reports whether the copy that a move makes of a message is in a mailbox.
+func (s *Store) copyThere(ctx context.Context, to bson.ObjectID, m *hotMessage) (bool, error) {
+	count, err := s.messages().CountDocuments(ctx, bson.D{{Key: "mailbox", Value: to}, {Key: "_id", Value: movedID(m.ID)}})
+	return count > 0, err
+}
+
+// movedBefore are the UIDs of messages that a move has stored elsewhere which has not been completed: the originals are to be
+// removed, and nothing else. It is completed by this node from then on, so that its own writer leaves the copies.
+func (s *Store) movedBefore(ctx context.Context, acct mail.AccountID, mbox mail.MailboxID, box bson.Raw, own *note, msgs []*hotMessage) (map[mail.UID]bool, error) {
+	moved := make(map[mail.UID]bool)
+	for _, n := range notesOf(box) {
+		if n.Op == own.Op || n.To.IsZero() {
+			continue
+		}
+		some := false
+		for _, m := range msgs {
+			if !n.movesTo(mail.MailboxID(n.To), m.UID) {
+				continue
+			}
+			there, err := s.copyThere(ctx, n.To, m)
+			if err != nil {
+				return nil, err
+			}
+			if there {
+				some, moved[m.UID] = true, true
+			}
+		}
+		if !some || !n.Claimed.IsZero() {
+			continue
+		}
+		mine, err := s.claimNote(ctx, mbox, &n)
+		if err != nil {
+			return nil, err
+		}
+		if mine {
+			s.later(func(ctx context.Context) error { return s.repairNote(ctx, acct, mbox, &n) })
+		}
+	}
+	return moved, nil
 }
 
 // forgetArchived removes the rows that messages which are in a mailbox have in the archive: they tell of an expunge that was
@@ -352,11 +441,11 @@ func (s *Store) finishLater(acct mail.AccountID, mbox mail.MailboxID, n *note) {
 // finishMove deletes originals whose copies are in the destination, and returns those that stay.
 func (s *Store) finishMove(ctx context.Context, mbox mail.MailboxID, n *note, left []*hotMessage) (stay []*hotMessage, err error) {
 	for _, m := range left {
-		count, err := s.messages().CountDocuments(ctx, bson.D{{Key: "mailbox", Value: n.To}, {Key: "_id", Value: movedID(m.ID)}})
+		there, err := s.copyThere(ctx, n.To, m)
 		if err != nil {
 			return nil, err
 		}
-		if count == 0 {
+		if !there {
 			stay = append(stay, m)
 			continue
 		}

@@ -177,7 +177,7 @@ func (r *restoring) removeOld(ctx context.Context) error {
 // dropRestored removes messages without a word in the journal.
 func (s *Store) dropRestored(ctx context.Context, acct mail.AccountID, mbox mail.MailboxID, msgs []*hotMessage, refs []references, c *counted) error {
 	lock := &boxLock{}
-	gone, err := s.remove(ctx, acct, mbox, msgs, lock)
+	gone, _, err := s.remove(ctx, acct, mbox, msgs, lock)
 	if err != nil {
 		return err
 	}
