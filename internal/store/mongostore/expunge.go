@@ -2,7 +2,6 @@ package mongostore
 
 import (
 	"context"
-	"slices"
 	"strconv"
 	"time"
 
@@ -92,15 +91,7 @@ func (s *Store) expunge(ctx context.Context, acct mail.AccountID, mbox mail.Mail
 
 func (s *Store) expungeBatch(ctx context.Context, acct mail.AccountID, mbox mail.MailboxID, msgs []*hotMessage, kept archivable, refs map[mail.UID]references, lock *boxLock, res *store.ExpungeResult) error {
 	n := &note{Op: bson.NewObjectID(), Node: s.ledger.node, At: s.o.Now(), UIDs: rangesOf(setOfMessages(msgs))}
-	var keep, lose []*hotMessage
-	for _, m := range msgs {
-		if kept(m) {
-			keep = append(keep, m)
-		} else {
-			lose = append(lose, m)
-		}
-	}
-	r, err := s.startRemoval(ctx, acct, mbox, n, len(msgs), lose)
+	r, err := s.reserve(ctx, acct, mbox, 0, len(msgs), n)
 	if err != nil {
 		return err
 	}
@@ -109,7 +100,12 @@ func (s *Store) expungeBatch(ctx context.Context, acct mail.AccountID, mbox mail
 		s.dropNote(ctx, oid(mbox), n) // nothing was done
 		return readError("look for copies", err)
 	}
-	keep = slices.DeleteFunc(keep, func(m *hotMessage) bool { return moved[m.UID] })
+	var keep []*hotMessage
+	for _, m := range msgs {
+		if kept(m) && !moved[m.UID] {
+			keep = append(keep, m)
+		}
+	}
 	if err := s.archive(ctx, mbox, keep); err != nil {
 		s.finishLater(acct, mbox, n)
 		return readError("archive messages", err)
@@ -121,6 +117,7 @@ func (s *Store) expungeBatch(ctx context.Context, acct mail.AccountID, mbox mail
 	}
 	var octets int64
 	var free []references
+	var lose []*hotMessage
 	var rows []journalRow
 	var c counted
 	for i, m := range msgs {
@@ -136,12 +133,18 @@ func (s *Store) expungeBatch(ctx context.Context, acct mail.AccountID, mbox mail
 		}
 		octets += m.Counted
 		if ref, ok := refs[m.UID]; ok {
-			free = append(free, ref)
+			lose, free = append(lose, m), append(free, ref)
 		}
 	}
 	refunded := s.refund(ctx, acct, octets)
 	told := s.log(ctx, rows...)
-	if err := s.dropReferences(ctx, free...); err != nil {
+	if othersNoted(r.box, n) {
+		err = s.forgetArchived(ctx, acct, lose) // else the references are those of the rows
+	}
+	if err == nil {
+		err = s.dropReferences(ctx, free...)
+	}
+	if err != nil {
 		s.o.Logger.Warn("attachments of expunged messages stay counted", "mailbox", mbox, "error", err)
 	}
 	s.tellCounters(ctx, mbox, c)

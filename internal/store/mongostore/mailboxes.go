@@ -361,6 +361,9 @@ func (s *Store) removeMailbox(ctx context.Context, acct mail.AccountID, id mail.
 		}
 		doc = now
 		ctx := context.WithoutCancel(ctx)
+		if err := s.completeMoves(ctx, doc); err != nil {
+			return nil, readError("complete the moves out of the mailbox", err)
+		}
 		before := left
 		if left, err = s.leaveName(ctx, acct, doc, names); err != nil {
 			return nil, err

@@ -144,7 +144,7 @@ func (m *moving) batch(ctx context.Context, msgs []*hotMessage) error {
 	for _, r := range in {
 		n.UIDs = append(n.UIDs, noteRange{int64(r.source.UID), int64(r.source.UID)})
 	}
-	source, err := s.startRemoval(ctx, m.acct, m.from, n, len(in), sourcesOf(in))
+	source, err := s.reserve(ctx, m.acct, m.from, 0, len(in), n)
 	if err != nil {
 		return err
 	}
@@ -249,7 +249,7 @@ func (m *moving) remove(ctx context.Context, in []*replica, source *reservation,
 	if err != nil {
 		return nil, unknown("move messages", err)
 	}
-	if !others {
+	if !others && !othersNoted(source.box, n) {
 		return in, nil
 	}
 	var lost []*arrival
@@ -263,7 +263,7 @@ func (m *moving) remove(ctx context.Context, in []*replica, source *reservation,
 			return nil, unknown("move messages", err)
 		}
 	}
-	// Who expunged an original that had been moved may have put it into the archive, with the references of the copy.
+	// Who began to expunge an original may have put it into the archive, with the references of the copy.
 	if err := m.s.forgetArchived(ctx, m.acct, sourcesOf(in)); err != nil {
 		return nil, unknown("move messages", err)
 	}

@@ -230,3 +230,63 @@ func TestExpungeAfterHalfAMove(t *testing.T) {
 		})
 	}
 }
+
+// Who deletes a mailbox out of which a MOVE was interrupted leaves the copies their octets and attachments.
+func TestDeleteMailboxAfterHalfAMove(t *testing.T) {
+	t.Parallel()
+	c := &cluster{TB: t, uri: testserver.Mongo(t)}
+	s := c.node(hasty)
+	acct, inbox, file := withAttachment(t, s)
+	other, err := s.MailboxByPath(t.Context(), acct, "Other")
+	must(t, err)
+	c.acct, c.boxes = acct, []mail.MailboxID{inbox, other.ID}
+	_, err = s.Move(t.Context(), acct, inbox, other.ID, mail.AllUIDs())
+	must(t, err)
+	c.interrupted(t, nil, other.ID, inbox, mail.AllUIDs())
+	must(t, s.DeleteMailbox(t.Context(), acct, other.ID, 1000))
+	refs, _, _ := s.counters(t, file)
+	if here, archived := len(c.truth(inbox)), count(t, s.archived(), bson.D{}); here != 1 || archived != 0 || refs != 1 {
+		t.Errorf("%d messages, %d in the archive, %d references; want 1, 0, 1", here, archived, refs)
+	}
+	c.balance()
+	c.sound()
+}
+
+// What a node expunges while another one begins to move it, without the lock, stays in the archive.
+func TestMoveOfWhatIsExpunged(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, 2, "a")
+	expunger, mover := c.nodes[0], c.nodes[1]
+	c.fill(expunger, c.boxes[0], 1)
+	var moved sync.WaitGroup
+	archived, begun, expunged := make(chan struct{}), make(chan struct{}), make(chan struct{})
+	mover.hook = func(step string) error {
+		if step == "insert" {
+			close(begun)
+			<-expunged
+		}
+		return nil
+	}
+	expunger.hook = func(step string) error {
+		if step == "archived" {
+			close(archived)
+			<-begun
+		}
+		return nil
+	}
+	moved.Go(func() {
+		<-archived
+		if _, err := mover.Move(context.Background(), c.acct, c.boxes[0], c.boxes[1], mail.AllUIDs()); err != nil {
+			t.Errorf("move: %v", err)
+		}
+	})
+	_, err := expunger.Expunge(t.Context(), c.acct, c.boxes[0], mail.AllUIDs(), false)
+	close(expunged)
+	moved.Wait()
+	must(t, err)
+	here, there, kept := len(c.truth(c.boxes[0])), len(c.truth(c.boxes[1])), count(t, expunger.archived(), bson.D{})
+	if here != 0 || there != 0 || kept != 1 {
+		t.Errorf("%d messages here, %d there, %d in the archive; want 0, 0, 1", here, there, kept)
+	}
+	c.sound()
+}

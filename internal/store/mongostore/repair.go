@@ -197,6 +197,15 @@ func (n *note) holds(notes []note) bool {
 	return there
 }
 
+// set are the UIDs that a note names.
+func (n *note) set() mail.UIDSet {
+	var set mail.UIDSet
+	for _, r := range n.UIDs {
+		set = append(set, mail.UIDRange{First: mail.UID(r.First), Last: mail.UID(r.Last)})
+	}
+	return mail.NormalizeUIDs(set)
+}
+
 // movesTo reports whether a note is that of a move of a message to a mailbox.
 func (n *note) movesTo(to mail.MailboxID, uid mail.UID) bool {
 	return n.To == oid(to) && slices.ContainsFunc(n.UIDs, func(r noteRange) bool { return r.First <= int64(uid) && int64(uid) <= r.Last })
@@ -259,11 +268,7 @@ func (s *Store) repairNote(ctx context.Context, acct mail.AccountID, mbox mail.M
 	if mine, err := s.claimNote(ctx, mbox, n); err != nil || !mine {
 		return err
 	}
-	var set mail.UIDSet
-	for _, r := range n.UIDs {
-		set = append(set, mail.UIDRange{First: mail.UID(r.First), Last: mail.UID(r.Last)})
-	}
-	set = mail.NormalizeUIDs(set)
+	set := n.set()
 	left, undone := s.completeRemoval(ctx, acct, mbox, n, set)
 	if undone != nil && !errors.Is(undone, errUnlocked) {
 		return undone
@@ -391,6 +396,32 @@ func (s *Store) movedBefore(ctx context.Context, acct mail.AccountID, mbox mail.
 	return moved, nil
 }
 
+// completeMoves removes the messages of a mailbox that moves have stored elsewhere which have not been completed, before the
+// mailbox is deleted, and the notes of them with it: the expiry job would take their octets off, and put them into the archive
+// with the references of the copies. From the claim on the writer of a move leaves its copies.
+func (s *Store) completeMoves(ctx context.Context, box bson.Raw) error {
+	id, _ := box.Lookup("_id").ObjectIDOK()
+	mbox := mail.MailboxID(id)
+	for _, n := range notesOf(box) {
+		if n.To.IsZero() {
+			continue
+		}
+		if n.Claimed.IsZero() {
+			if _, err := s.claimNote(ctx, mbox, &n); err != nil {
+				return err
+			}
+		}
+		left, err := s.readSet(ctx, mbox, n.set())
+		if err == nil {
+			_, err = s.finishMove(ctx, mbox, &n, left)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // forgetArchived removes the rows that messages which are in a mailbox have in the archive: they tell of an expunge that was
 // not completed, and the references are those of the messages.
 func (s *Store) forgetArchived(ctx context.Context, acct mail.AccountID, msgs []*hotMessage) error {
@@ -407,21 +438,9 @@ func (s *Store) forgetArchived(ctx context.Context, acct mail.AccountID, msgs []
 	})
 }
 
-// startRemoval takes numbers and leaves the note of a removal. Messages that are not kept are taken out of the archive when
-// another removal there has not been completed: it may have put them in, and nobody would find them in their mailbox again.
-func (s *Store) startRemoval(ctx context.Context, acct mail.AccountID, mbox mail.MailboxID, n *note, numbers int, lose []*hotMessage) (*reservation, error) {
-	r, err := s.reserve(ctx, acct, mbox, 0, numbers, n)
-	if err != nil || !othersNoted(r.box, n) {
-		return r, err
-	}
-	if err := s.forgetArchived(ctx, acct, lose); err != nil {
-		s.dropNote(ctx, oid(mbox), n) // nothing was done
-		return nil, readError("take messages out of the archive", err)
-	}
-	return r, nil
-}
-
-// othersNoted reports whether a mailbox has notes of other changes than one.
+// othersNoted reports whether a mailbox has notes of other changes than one. One of these may have put into the archive what
+// this one removes for good or moves, and nobody would find it in its mailbox again: it is taken out when this one has removed
+// it. Before that it may be expunged after all, and the archive has then the only copy.
 func othersNoted(box bson.Raw, own *note) bool {
 	return slices.ContainsFunc(notesOf(box), func(n note) bool { return n.Op != own.Op })
 }
