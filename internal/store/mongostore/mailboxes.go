@@ -328,13 +328,13 @@ func mailboxChange(doc bson.Raw, before, after *mail.Mailbox) (*docChange, error
 
 // DeleteMailbox removes a mailbox. It is gone with its document. Its messages are marked as expired, as WildDuck does it,
 // and then expired at once; what an interruption leaves is done by the next run of the expiry job.
-func (s *Store) DeleteMailbox(ctx context.Context, acct mail.AccountID, id mail.MailboxID, names int) error {
+func (s *Store) DeleteMailbox(ctx context.Context, acct mail.AccountID, id mail.MailboxID, nameOctets int) error {
 	done, err := s.enter(ctx, "DeleteMailbox")
 	if err != nil {
 		return err
 	}
 	defer done()
-	doc, err := s.removeMailbox(ctx, acct, id, names)
+	doc, err := s.removeMailbox(ctx, acct, id, nameOctets)
 	if err != nil {
 		return err
 	}
@@ -347,7 +347,7 @@ func (s *Store) DeleteMailbox(ctx context.Context, acct mail.AccountID, id mail.
 
 // removeMailbox removes the document of a mailbox and returns what it was. Its name is subscribed before, or that is ended;
 // so nothing is removed that somebody has subscribed, unsubscribed or renamed meanwhile.
-func (s *Store) removeMailbox(ctx context.Context, acct mail.AccountID, id mail.MailboxID, names int) (bson.Raw, error) {
+func (s *Store) removeMailbox(ctx context.Context, acct mail.AccountID, id mail.MailboxID, nameOctets int) (bson.Raw, error) {
 	lost := false
 	var doc bson.Raw
 	var left *subscribedName
@@ -365,7 +365,7 @@ func (s *Store) removeMailbox(ctx context.Context, acct mail.AccountID, id mail.
 			return nil, readError("complete the moves out of the mailbox", err)
 		}
 		before := left
-		if left, err = s.leaveName(ctx, acct, doc, names); err != nil {
+		if left, err = s.leaveName(ctx, acct, doc, nameOctets); err != nil {
 			return nil, err
 		}
 		if before != nil && (left == nil || left.Path != before.Path) {

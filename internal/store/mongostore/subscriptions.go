@@ -185,7 +185,7 @@ func (s *Store) leaveName(ctx context.Context, acct mail.AccountID, box bson.Raw
 }
 
 // Subscribe makes a path subscribed, or not.
-func (s *Store) Subscribe(ctx context.Context, acct mail.AccountID, path string, on bool, names int) error {
+func (s *Store) Subscribe(ctx context.Context, acct mail.AccountID, path string, on bool, nameOctets int) error {
 	done, err := s.enter(ctx, "Subscribe")
 	if err != nil {
 		return err
@@ -199,7 +199,7 @@ func (s *Store) Subscribe(ctx context.Context, acct mail.AccountID, path string,
 		return err
 	}
 	ctx = context.WithoutCancel(ctx)
-	c := subscribing{s: s, acct: acct, path: path, on: on, names: names}
+	c := subscribing{s: s, acct: acct, path: path, on: on, nameOctets: nameOctets}
 	for range maxAttempts {
 		if l.plan != nil { // a rename comes first
 			if err := s.carryOut(ctx, acct, l.plan); err != nil {
@@ -218,11 +218,11 @@ func (s *Store) Subscribe(ctx context.Context, acct mail.AccountID, path string,
 
 // subscribing is one call of Subscribe.
 type subscribing struct {
-	s     *Store
-	acct  mail.AccountID
-	path  string
-	on    bool
-	names int
+	s          *Store
+	acct       mail.AccountID
+	path       string
+	on         bool
+	nameOctets int
 	// named says that all is done if there is no mailbox; entry is what was written for that.
 	named bool
 	entry *subscribedName
@@ -245,7 +245,7 @@ func (c *subscribing) try(ctx context.Context, b *mail.Mailbox) (bool, error) {
 		return false, c.s.removePath(ctx, c.acct, c.path)
 	}
 	var err error
-	c.entry, err = c.s.addName(ctx, c.acct, c.path, c.names)
+	c.entry, err = c.s.addName(ctx, c.acct, c.path, c.nameOctets)
 	if err == nil && c.entry == nil {
 		err = mail.NewError(mail.CodeLimit, "too many names without a mailbox are subscribed")
 	}
