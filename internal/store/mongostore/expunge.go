@@ -2,6 +2,7 @@ package mongostore
 
 import (
 	"context"
+	"errors"
 	"strconv"
 	"time"
 
@@ -89,6 +90,10 @@ func (s *Store) expunge(ctx context.Context, acct mail.AccountID, mbox mail.Mail
 	return res, nil
 }
 
+// errNotAlone says that a WildDuck node may have removed messages as well, and given up their references: given up twice, files
+// would go that other messages have. One that stays counted is found by CheckFiles.
+var errNotAlone = errors.New("others may have given up the references")
+
 func (s *Store) expungeBatch(ctx context.Context, acct mail.AccountID, mbox mail.MailboxID, msgs []*hotMessage, kept archivable, refs map[mail.UID]references, lock *boxLock, res *store.ExpungeResult) error {
 	n := &note{Op: bson.NewObjectID(), Node: s.ledger.node, At: s.o.Now(), UIDs: rangesOf(setOfMessages(msgs))}
 	r, err := s.reserve(ctx, acct, mbox, 0, len(msgs), n)
@@ -110,7 +115,7 @@ func (s *Store) expungeBatch(ctx context.Context, acct mail.AccountID, mbox mail
 		s.finishLater(acct, mbox, n)
 		return readError("archive messages", err)
 	}
-	gone, _, err := s.remove(ctx, acct, mbox, msgs, lock)
+	gone, others, err := s.remove(ctx, acct, mbox, msgs, lock)
 	if err != nil {
 		s.finishLater(acct, mbox, n)
 		return unknown("expunge messages", err)
@@ -138,13 +143,16 @@ func (s *Store) expungeBatch(ctx context.Context, acct mail.AccountID, mbox mail
 	}
 	refunded := s.refund(ctx, acct, octets)
 	told := s.log(ctx, rows...)
-	if othersNoted(r.box, n) {
+	switch {
+	case others && len(rows) == len(msgs):
+		err = errNotAlone
+	case othersNoted(r.box, n):
 		err = s.forgetArchived(ctx, acct, lose) // else the references are those of the rows
 	}
 	if err == nil {
 		err = s.dropReferences(ctx, free...)
 	}
-	if err != nil {
+	if err != nil && len(free) > 0 {
 		s.o.Logger.Warn("attachments of expunged messages stay counted", "mailbox", mbox, "error", err)
 	}
 	s.tellCounters(ctx, mbox, c)

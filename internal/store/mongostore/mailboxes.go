@@ -361,7 +361,7 @@ func (s *Store) removeMailbox(ctx context.Context, acct mail.AccountID, id mail.
 		}
 		doc = now
 		ctx := context.WithoutCancel(ctx)
-		if err := s.completeMoves(ctx, doc); err != nil {
+		if err := s.completeMoves(ctx, acct, doc); err != nil {
 			return nil, readError("complete the moves out of the mailbox", err)
 		}
 		before := left

@@ -290,3 +290,30 @@ func TestMoveOfWhatIsExpunged(t *testing.T) {
 	}
 	c.sound()
 }
+
+// What a WildDuck node removes at the same time, which does not ask for the lock, gives up its references once.
+func TestExpungeBesideWildDuck(t *testing.T) {
+	t.Parallel()
+	s := openStore(t, hasty, func(o *Options) { o.Locks = &lockServer{} })
+	acct, inbox, file := withAttachment(t, s)
+	other, err := s.MailboxByPath(t.Context(), acct, "Other")
+	must(t, err)
+	_, err = s.Copy(t.Context(), acct, inbox, other.ID, mail.AllUIDs(), 0)
+	must(t, err)
+	var once sync.Once
+	s.hook = func(step string) (err error) {
+		if step == "delete" {
+			once.Do(func() {
+				doc := only(t, s.messages(), bson.D{{Key: "mailbox", Value: oid(inbox)}})
+				_, err = s.messages().DeleteMany(context.Background(), bson.D{{Key: "mailbox", Value: oid(inbox)}})
+				err = errors.Join(err, s.dropReferences(context.Background(), referencesOf(doc)))
+			})
+		}
+		return err
+	}
+	_, err = s.Expunge(t.Context(), acct, inbox, mail.AllUIDs(), false) // not archived, as there is a copy
+	must(t, err)
+	if refs, _, _ := s.counters(t, file); refs != 1 {
+		t.Errorf("the copy is there, the file has %d references", refs)
+	}
+}

@@ -399,7 +399,7 @@ func (s *Store) movedBefore(ctx context.Context, acct mail.AccountID, mbox mail.
 // completeMoves removes the messages of a mailbox that moves have stored elsewhere which have not been completed, before the
 // mailbox is deleted, and the notes of them with it: the expiry job would take their octets off, and put them into the archive
 // with the references of the copies. From the claim on the writer of a move leaves its copies.
-func (s *Store) completeMoves(ctx context.Context, box bson.Raw) error {
+func (s *Store) completeMoves(ctx context.Context, acct mail.AccountID, box bson.Raw) error {
 	id, _ := box.Lookup("_id").ObjectIDOK()
 	mbox := mail.MailboxID(id)
 	for _, n := range notesOf(box) {
@@ -412,11 +412,15 @@ func (s *Store) completeMoves(ctx context.Context, box bson.Raw) error {
 			}
 		}
 		left, err := s.readSet(ctx, mbox, n.set())
-		if err == nil {
-			_, err = s.finishMove(ctx, mbox, &n, left)
-		}
 		if err != nil {
 			return err
+		}
+		stay, err := s.finishMove(ctx, mbox, &n, left)
+		if err != nil {
+			return err
+		}
+		if len(stay) < len(left) {
+			s.recountLater(oid(acct)) // whoever has counted meanwhile has counted both
 		}
 	}
 	return nil
