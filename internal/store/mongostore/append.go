@@ -362,17 +362,8 @@ func (s *Store) arrive(ctx context.Context, acct mail.AccountID, mbox mail.Mailb
 	if err != nil && outcomeUnknown(err) {
 		err = fmt.Errorf("%w: %w", store.ErrOutcomeUnknown, err)
 	}
-	for err == nil && time.Since(r.asked) > s.o.Lease {
-		// Readers may have gone past these UIDs.
-		err = s.againUntil(ctx, time.Now().Add(patience*s.o.Timeout), func(ctx context.Context) (err error) {
-			if r, err = s.reserve(ctx, acct, mbox, len(in), 1, nil); err == nil {
-				err = s.renumber(ctx, in, r)
-			}
-			return err
-		})
-	}
-	if err != nil && in[0].moved && !errors.Is(err, store.ErrOutcomeUnknown) {
-		err = fmt.Errorf("%w: %w", store.ErrOutcomeUnknown, err) // what is there stays: the move is completed with it
+	if err == nil && s.late(r) {
+		err = s.renumberAll(ctx, acct, mbox, in)
 	}
 	if err != nil && errors.Is(err, store.ErrOutcomeUnknown) {
 		s.later(func(ctx context.Context) error { return s.settleArrivals(ctx, acct, in, as) })
@@ -422,6 +413,33 @@ func (s *Store) insertArrivals(ctx context.Context, in []*arrival) error {
 func (s *Store) insertDocuments(ctx context.Context, docs []bson.Raw) error {
 	_, err := s.messages().InsertMany(ctx, docs, options.InsertMany().SetOrdered(false))
 	return exceptDuplicates(err)
+}
+
+// late reports whether readers may have gone past the UIDs of a reservation.
+func (s *Store) late(r *reservation) bool { return time.Since(r.asked) > s.o.Lease }
+
+// renumberAll gives messages that are there new numbers until readers have not gone past them. Many get them in parts, each
+// of which is again as long under way as readers wait: a part that was late is tried as a smaller one.
+func (s *Store) renumberAll(ctx context.Context, acct mail.AccountID, mbox mail.MailboxID, in []*arrival) error {
+	for most := batchMessages; len(in) > 0; {
+		part := in[:min(most, len(in))]
+		var r *reservation
+		err := s.againUntil(ctx, time.Now().Add(patience*s.o.Timeout), func(ctx context.Context) (err error) {
+			if r, err = s.reserve(ctx, acct, mbox, len(part), 1, nil); err == nil {
+				err = s.renumber(ctx, part, r)
+			}
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		if s.late(r) {
+			most = max(1, len(part)/2)
+			continue
+		}
+		in = in[len(part):]
+	}
+	return nil
 }
 
 // renumber gives messages that are there other numbers, one update each, guarded by the UID that they had. Where somebody

@@ -2,12 +2,15 @@ package mongostore
 
 import (
 	"context"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/event"
 
 	"mallard/internal/mail"
+	"mallard/internal/store"
 )
 
 // Sessions ask after each command; rows that came late are looked for now and then, not each time.
@@ -93,5 +96,68 @@ func TestSureOfAModSeq(t *testing.T) {
 	}
 	if tr.begin(at(9), time.Second, 500).answer.at != at(1) {
 		t.Error("the first answer is not the one that counts")
+	}
+}
+
+// Messages that take longer to number than readers wait for all of them are numbered in parts: they do not take new numbers
+// for all of them again and again.
+func TestManyLateMessages(t *testing.T) {
+	t.Parallel()
+	const n, lease = 60, 300 * time.Millisecond
+	var slow atomic.Bool // each change of a message takes long
+	slow.Store(true)
+	defer slow.Store(false)
+	s := openStore(t, func(o *Options) {
+		o.Lease = lease
+		o.monitor = &event.CommandMonitor{Started: func(_ context.Context, e *event.CommandStartedEvent) {
+			if slow.Load() && e.CommandName == "update" && text(e.Command.Lookup("update")) == colMessages {
+				time.Sleep(lease / 4)
+			}
+		}}
+	})
+	s.hook = func(step string) error {
+		if step == "insert" {
+			time.Sleep(lease)
+		}
+		return nil
+	}
+	acct := newAccount(t, s, "ann").ID
+	box, err := s.MailboxByPath(t.Context(), acct, "INBOX")
+	must(t, err)
+	st, err := s.Stage(t.Context(), parsedContent(t, "Subject: x\r\n\r\nx\r\n"))
+	must(t, err)
+	in := make([]store.Append, n)
+	for i := range in {
+		in[i] = store.Append{Staged: st, InternalDate: time.Now()}
+	}
+	var out []store.Appended
+	done := make(chan error, 1)
+	go func() {
+		var err error
+		out, err = s.Append(context.WithoutCancel(t.Context()), acct, box.ID, in)
+		done <- err
+	}()
+	select {
+	case err := <-done:
+		must(t, err)
+	case <-time.After(time.Minute):
+		slow.Store(false)
+		<-done
+		t.Fatal("the messages take new numbers without end")
+	}
+	must(t, st.Close())
+	for i, m := range out {
+		if m.UID <= n || i > 0 && m.UID <= out[i-1].UID {
+			t.Errorf("message %d has UID %d, the one before %d; want greater ones than at first, in order", i, m.UID, out[max(0, i-1)].UID)
+		}
+	}
+	docs, err := findAll(t.Context(), s.messages(), bson.D{{Key: "mailbox", Value: oid(box.ID)}}, bson.D{{Key: "uid", Value: 1}}, nil)
+	must(t, err)
+	stored := make(map[mail.UID]bool)
+	for _, d := range docs {
+		stored[mail.UID(integer(d.Lookup("uid")))] = true
+	}
+	if len(docs) != n || len(stored) != n || !stored[out[n-1].UID] {
+		t.Errorf("%d messages with %d UIDs are there, want %d", len(docs), len(stored), n)
 	}
 }
