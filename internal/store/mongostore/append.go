@@ -365,6 +365,9 @@ func (s *Store) arrive(ctx context.Context, acct mail.AccountID, mbox mail.Mailb
 	if err == nil && s.late(r) {
 		err = s.renumberAll(ctx, acct, mbox, in)
 	}
+	if err != nil && in[0].moved && !errors.Is(err, store.ErrOutcomeUnknown) {
+		err = fmt.Errorf("%w: %w", store.ErrOutcomeUnknown, err) // what is there stays: the move is completed with it
+	}
 	if err != nil && errors.Is(err, store.ErrOutcomeUnknown) {
 		s.later(func(ctx context.Context) error { return s.settleArrivals(ctx, acct, in, as) })
 		return writeError("store the message", err)
