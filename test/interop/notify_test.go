@@ -34,7 +34,8 @@ func (e *env) notifications(t *testing.T) {
 }
 
 // follow opens an event stream that tells everything from now on. WildDuck's may begin only some time after it has answered:
-// rows of the journal with a command that nobody knows, which all must pass over, show when it does.
+// rows of the journal with a command that nobody knows, which all must pass over, show when it does. It goes on with greater
+// ids than the last one, so that theirs are less than all that a node makes in the same second.
 func (e *env) follow(t *testing.T, n *node, u user) *stream {
 	t.Helper()
 	s := n.follow(t, u)
@@ -49,7 +50,7 @@ func (e *env) follow(t *testing.T, n *node, u user) *stream {
 		return slices.ContainsFunc(s.all(), func(event answer) bool { return event.str("command") == "PROBE" })
 	}
 	for end := time.Now().Add(time.Minute); !live(); {
-		row := bson.D{{Key: "command", Value: "PROBE"}, {Key: "user", Value: owner}, {Key: "modseq", Value: 0}, {Key: "created", Value: time.Now()}}
+		row := bson.D{{Key: "_id", Value: leastID()}, {Key: "command", Value: "PROBE"}, {Key: "user", Value: owner}, {Key: "modseq", Value: 0}, {Key: "created", Value: time.Now()}}
 		if _, err := e.db.Collection("journal").InsertOne(t.Context(), row); err != nil {
 			t.Fatal(err)
 		}
@@ -61,6 +62,14 @@ func (e *env) follow(t *testing.T, n *node, u user) *stream {
 		}
 	}
 	return s
+}
+
+// leastID makes an id that is less than all of this second but those that it has made: a node has a number of its own between
+// the time and the count.
+func leastID() bson.ObjectID {
+	id := bson.NewObjectID()
+	clear(id[4:9])
+	return id
 }
 
 type notice struct {
