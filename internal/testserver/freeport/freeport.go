@@ -74,22 +74,24 @@ func Reserve(n int) (ports []int, release func(), err error) {
 }
 
 // take marks a port that nobody listens on. The mark is the port of the same number of UDP, which servers of mail and
-// databases do not use: the system lets it go when the process ends, however it ends.
+// databases do not use: the system lets it go when the process ends, however it ends. Whether somebody listens is found out
+// by asking, not by listening: a program that this process starts in that moment has the listener too, for a moment longer.
 func take(port int) (net.PacketConn, error) {
 	addr := fmt.Sprintf("127.0.0.1:%d", port)
 	mark, err := net.ListenPacket("udp", addr)
 	if err != nil {
 		return nil, err
 	}
-	l, err := net.Listen("tcp", addr)
-	if err == nil {
-		err = l.Close()
+	c, err := net.Dial("tcp", addr)
+	switch {
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return mark, nil
+	case err == nil:
+		_ = c.Close()
+		err = syscall.EADDRINUSE
 	}
-	if err != nil {
-		_ = mark.Close()
-		return nil, err
-	}
-	return mark, nil
+	_ = mark.Close()
+	return nil, err
 }
 
 // systemPorts returns where the ports begin that the system gives by itself.
