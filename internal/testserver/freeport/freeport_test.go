@@ -3,6 +3,8 @@ package freeport
 import (
 	"fmt"
 	"net"
+	"os"
+	"os/exec"
 	"slices"
 	"sync"
 	"testing"
@@ -84,5 +86,35 @@ func TestTaken(t *testing.T) {
 	if mark, err := take(l.Addr().(*net.TCPAddr).Port); err == nil {
 		_ = mark.Close()
 		t.Error("a port that is listened on")
+	}
+}
+
+// A port can be listened on at once, whatever programs are started meanwhile: one has what its parent has open until it runs.
+func TestWhileProgramsStart(t *testing.T) {
+	var starters sync.WaitGroup
+	stop := make(chan struct{})
+	for range 4 {
+		starters.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				if err := exec.Command(os.Args[0], "-test.run", "^$").Run(); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	defer starters.Wait()
+	defer close(stop)
+	for range 1000 {
+		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", Take(t, 1)[0]))
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = l.Close()
 	}
 }
